@@ -1,0 +1,273 @@
+"""The composition root: the only file that knows all parts. It builds them from the configuration and runs a watch."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from outwatch.engine import registry
+from outwatch.engine.config import Config
+from outwatch.engine.drive import Drive
+from outwatch.engine.health import Health
+from outwatch.engine.host import this_host
+from outwatch.engine.pipeline import Pipeline
+from outwatch.engine.registry import Room
+from outwatch.engine.verdict import Judge
+from outwatch.errors import ConfigError, OutwatchError, SensorUnavailable
+from outwatch.guard.files import private_folder, write_atomic
+from outwatch.model import wire
+from outwatch.model.interfaces import Detector, Part, Sensor, Sink
+from outwatch.model.records import Judged, Record, Summary
+from outwatch.net.addresses import Scopes, parse_network, private_networks
+from outwatch.sinks.lines import Lines
+from outwatch.sinks.picture import Picture
+
+SENSORS = ("ebpf", "tracefs", "sock_diag", "polling")
+"""The sensors that ``--sensor`` names, the best first; those of them that exist are tried in this order."""
+
+ROOMS: tuple[Room, ...] = ("sensors", "enrichers", "lookups", "detectors", "sinks")
+LAST_SCAN = "last_scan.jsonl"
+_MOST_SAVED = 20_000
+
+Companion = Callable[[Drive, Picture], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to watch and where the records go.
+
+    ``paths`` are recordings (none: this machine, live). ``once`` stops after the first picture, ``seconds`` after that time.
+    ``stream`` and ``spell`` print records as they come; ``shown`` picks those to print.
+    """
+
+    paths: Sequence[str] = ()
+    sensor: str = "auto"
+    once: bool = False
+    seconds: float | None = None
+    lookups: Literal["auto", "cached", "off"] = "auto"
+    log: Path | None = None
+    internal: Sequence[str] = ()
+    private_is_public: bool = False
+    stream: BinaryIO | None = None
+    spell: Callable[[Record], bytes | None] | None = None
+    shown: Callable[[Judged], bool] = lambda _record: True
+    companion: Companion | None = None
+
+
+@dataclass
+class Outcome:
+    """How a watch ended: its records, worst first, its summary, and what went wrong on the way."""
+
+    summary: Summary
+    records: list[Judged] = field(default_factory=list)
+    interrupted: bool = False
+    failure: OutwatchError | None = None
+
+
+class App:
+    """Parts built from one configuration; ``health`` collects what they could not do."""
+
+    def __init__(self, config: Config, health: Health) -> None:
+        """Take the configuration in force, and where to tell problems."""
+        self.config = config
+        self.health = health
+        self.host = this_host()
+        for path in config.unreadable:
+            health.problem(f"{path}: no right to read it; what it sets is not in force")
+
+    def every_part(self, room: Room) -> list[tuple[Part, Any]]:
+        """Give all parts of a room with their settings; ``ConfigError`` for tables that fit none."""
+        found = registry.parts(room, lambda name, error: self.health.part_failed(f"{room} part {name}", error))
+        self.config.check_names(room, [part.name for part in found])
+        return [(part, self.config.of(room, part)) for part in found]
+
+    def parts(self, room: Room) -> list[tuple[Part, Any]]:
+        """Give the parts of a room that are switched on, with their settings."""
+        return [(part, table) for part, table in self.every_part(room) if table.enabled]
+
+    def check(self) -> None:
+        """Build everything that only needs the configuration, so that each mistake in it is found."""
+        for room in ROOMS:
+            self.every_part(room)
+        self.detectors()
+
+    def detectors(self) -> list[Detector]:
+        """Build the detectors; their rules that can't be used are told."""
+        known = [(part.name, registry.build(part, table, {"place": self.config.rule_error})) for part, table in self.parts("detectors")]
+        for _, detector in known:
+            for problem in detector.problems:
+                self.health.problem(str(problem))
+        names = registry.names("detectors")
+        for name in self.config.settings.verdict.weights:
+            if name not in {*names, *(other for other, _ in known)}:
+                key = f"verdict.weights.{name}"
+                raise ConfigError(self.config.origin(key), key, "no such detector")
+        return [detector for _, detector in known]
+
+    def run(self, request: Request) -> Outcome:
+        """Watch as asked until it ends, and give what was seen. ``OutwatchError`` when it can't begin."""
+        return asyncio.run(self._run(request))
+
+    async def _run(self, request: Request) -> Outcome:
+        live = not request.paths
+        offers: dict[str, object] = {
+            "health": self.health,
+            "host": self.host,
+            "boot": (self.host.boot.id if self.host.boot else None) or "",
+            "place": self.config.rule_error,
+            "scopes": self._scopes(request),
+            "paths": request.paths,
+            "broken": self.health.broken_line,
+        }
+        enrichers = self._build("enrichers", offers, live=live)
+        offers["processes"] = next((one for one in enrichers if hasattr(one, "identify")), None)
+        lookups = self._build("lookups", offers, live=live) if request.lookups == "auto" else []
+        picture = Picture(health=self.health)
+        pipeline = Pipeline(
+            enrichers=[*enrichers, *lookups],
+            detectors=self.detectors(),
+            judge=Judge(self.config.settings.verdict.weights),
+            health=self.health,
+        )
+        drive = Drive(
+            sensor=self._sensor(request.sensor if live else "replay", offers),
+            pipeline=pipeline,
+            sinks=[picture, *self._sinks(request)],
+            lookups=lookups,
+            health=self.health,
+            host=self.host,
+        )
+        outcome = await _conduct(drive, picture, request)
+        if live:
+            self._save(outcome.records)
+        return outcome
+
+    def _build(self, room: Room, offers: dict[str, object], *, live: bool) -> list[Any]:
+        return [registry.build(part, table, offers) for part, table in self.parts(room) if live or not part.live_only]
+
+    def _scopes(self, request: Request) -> Scopes:
+        internal = []
+        for text in request.internal:
+            network = parse_network(text)
+            if network is None:
+                raise ConfigError("--internal", "", f"{text!r} is no network such as 10.0.0.0/8")
+            internal.append(network)
+        public, private = self.config.networks("public"), [*self.config.networks("private"), *internal]
+        if request.private_is_public:
+            public += private_networks()
+        return Scopes(public, private)
+
+    def _sensor(self, choice: str, offers: dict[str, object]) -> Sensor:
+        """Give the sensor asked for, or with ``auto`` the best that can run; why another could not is told."""
+        there = {part.name: (part, table) for part, table in self.parts("sensors")}
+        for name in SENSORS if choice == "auto" else (choice,):
+            if name not in there:
+                if choice == "auto":
+                    continue
+                raise SensorUnavailable(f"the sensor {name!r} is not part of this version, or switched off", "use --sensor auto")
+            sensor: Sensor = registry.build(*there[name], offers)
+            try:
+                sensor.check()
+            except SensorUnavailable as error:
+                if choice != "auto":
+                    raise
+                self.health.problem(f"sensor {name} can't run: {error}")
+                continue
+            return sensor
+        raise SensorUnavailable("no sensor can run here", "see outwatch doctor")
+
+    def _sinks(self, request: Request) -> list[Sink]:
+        sinks: list[Sink] = []
+        for part, table in self.every_part("sinks"):
+            if part.name == "suspicious_log" and (request.log or table.enabled):
+                path = request.log or private_folder(self.config.log_dir) / table.file
+                sinks.append(registry.build(part, table, {"path": path, "level": self.config.settings.log_level}))
+        if request.stream is not None and request.spell is not None:
+            sinks.append(Lines(stream=request.stream, spell=_Shown(request.shown, request.spell)))
+        return sinks
+
+    def _save(self, records: Sequence[Judged]) -> None:
+        """Keep the last picture for ``explain``; that it can't be kept is told and changes nothing else."""
+        try:
+            folder = private_folder(self.config.state_dir)
+            lines = b"".join(wire.encode(record) + b"\n" for record in records[:_MOST_SAVED])
+            write_atomic(folder / LAST_SCAN, lines)
+        except OutwatchError as error:
+            self.health.tell(f"the picture is not kept for outwatch explain: {error}")
+
+
+class _Shown:
+    """Prints what is to be shown, and later revisions of what was: else a wrong word would stand."""
+
+    def __init__(self, shown: Callable[[Judged], bool], spell: Callable[[Record], bytes | None]) -> None:
+        self._shown, self._spell = shown, spell
+        self._printed: OrderedDict[str, None] = OrderedDict()
+
+    def __call__(self, record: Record) -> bytes | None:
+        if not isinstance(record, Judged):
+            return self._spell(record)
+        if not self._shown(record) and record.id not in self._printed:
+            return None
+        if len(self._printed) >= _MOST_SAVED:
+            self._printed.popitem(last=False)
+        self._printed[record.id] = None
+        return self._spell(record)
+
+
+async def _conduct(drive: Drive, picture: Picture, request: Request) -> Outcome:
+    """Run a watch with its companion (a screen) and its signals, to the end."""
+    loop = asyncio.get_running_loop()
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        drive.stop()
+
+    companion = loop.create_task(_accompany(request.companion, drive, picture)) if request.companion else None
+    with _signals(loop, interrupt):
+        summary = await drive.run(once=request.once, seconds=request.seconds)
+        if companion:
+            companion.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await companion
+        await drive.finish(summary)
+    return Outcome(summary, picture.worst_first(), interrupted, drive.failed_sink)
+
+
+async def _accompany(companion: Companion, drive: Drive, picture: Picture) -> None:
+    await companion(drive, picture)
+
+
+@contextlib.contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, interrupt: Callable[[], None]) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the watch in order."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    if sys.platform == "win32":
+        previous = [signal.signal(number, lambda *_: loop.call_soon_threadsafe(interrupt)) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, previous, strict=True):
+                signal.signal(number, handler)
+        return
+    for number in numbers:
+        loop.add_signal_handler(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def last_scan(config: Config) -> Path:
+    """Give the file with the last live picture."""
+    path = config.state_dir / LAST_SCAN
+    if not path.exists():
+        raise OutwatchError(f"{path}: there is no scan yet; run outwatch scan, or name a recording with --from")
+    return path

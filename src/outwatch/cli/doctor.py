@@ -1,0 +1,80 @@
+"""``doctor``: what outwatch can see here, what it can't, and how to change that."""
+
+import platform
+import sys
+from pathlib import Path
+
+import rich_click as click
+
+from outwatch import __version__
+from outwatch.app import SENSORS, App
+from outwatch.engine import config as configuration
+from outwatch.engine import registry
+from outwatch.engine.health import Health
+from outwatch.errors import OutwatchError
+from outwatch.guard.files import private_folder
+from outwatch.guard.rights import capabilities, is_root, sees_other_users
+from outwatch.guard.text import printable
+
+_SWITCHED: tuple[registry.Room, ...] = ("enrichers", "lookups", "detectors", "sinks")
+
+
+@click.command()
+@click.option("--config", "extra", type=click.Path(path_type=Path, dir_okay=False), help="Another configuration file, read last.")
+def doctor(extra: Path | None) -> None:
+    """Say what outwatch can see on this machine, what it can't see, and how to change that."""
+    loaded = configuration.load(extra)
+    health = Health()
+    app = App(loaded, health)
+    _line("outwatch", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.release()}")
+    _line("configuration", ", ".join(map(str, loaded.files)) or "no file, defaults only")
+    _folders(app)
+    _rights()
+    _sensors(app)
+    detectors = app.detectors()
+    _line("detectors", ", ".join(sorted(detector.name for detector in detectors)) or "none: nothing will be judged")
+    off = [part.name for room in _SWITCHED for part, table in app.every_part(room) if not table.enabled]
+    if off:
+        _line("switched off", ", ".join(off))
+    _line("leaves this machine", "nothing: this version makes no network request")
+    for problem in health.problems:
+        _line("problem", problem)
+
+
+def _line(label: str, text: str) -> None:
+    click.echo(f"{label + ':':<22}{printable(text, 2000)}")
+
+
+def _folders(app: App) -> None:
+    try:
+        _line("state folder", str(private_folder(app.config.state_dir)))
+    except OutwatchError as error:
+        _line("state folder", f"not usable: {error}")
+
+
+def _rights() -> None:
+    held = ", ".join(sorted(capabilities())) or "none that matter here"
+    if sys.platform == "linux":
+        _line("rights", f"{'root' if is_root() else 'ordinary user'}; capabilities: {held}")
+    else:
+        _line("rights", "root" if is_root() else "ordinary user")
+    if sees_other_users():
+        _line("processes", "those of all users can be seen")
+    else:
+        _line("processes", "only your own can be seen; others' connections stay unattributed (run it as root to see them)")
+
+
+def _sensors(app: App) -> None:
+    there = {part.name: (part, table) for part, table in app.parts("sensors")}
+    offers = {"host": app.host, "processes": None, "health": app.health}
+    for name in SENSORS:
+        if name not in there:
+            _line(f"sensor {name}", "not part of this version")
+            continue
+        sensor = registry.build(*there[name], offers)
+        try:
+            sensor.check()
+        except OutwatchError as error:
+            _line(f"sensor {name}", f"can't run: {error}")
+            continue
+        _line(f"sensor {name}", "can run; what it does not see: " + "; ".join(sensor.blind()))

@@ -1,0 +1,129 @@
+"""The options that commands share, and what they mean."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import rich_click as click
+
+from outwatch.app import SENSORS, App
+from outwatch.engine import config as configuration
+from outwatch.engine.health import Health
+from outwatch.guard.text import printable
+
+Mode = Literal["table", "plain", "json", "jsonl"]
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Duration(click.ParamType):
+    """A length of time: ``10s``, ``1h30m``, ``2d``, or plain seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Give seconds."""
+        if isinstance(value, int | float):
+            return float(value)
+        seconds, at = 0.0, 0
+        while at < len(value) and (match := _DURATION.match(value, at)):
+            seconds += float(match[1]) * _SECONDS[match[2]]
+            at = match.end()
+        if at < len(value) or not value:
+            self.fail(f"{value!r} is no duration; write 10s, 5m or 1h30m", param, ctx)
+        return seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """The values of the common options."""
+
+    mode: Mode
+    sensor: str
+    show_all: bool
+    lookups: Literal["auto", "cached", "off"]
+    no_dns: bool
+    log: Path | None
+    fail_on: str | None
+    strict: bool
+    config: Path | None
+    no_color: bool
+    quiet: bool
+    verbose: int
+
+    def app(self) -> App:
+        """Read the configuration and make ready to build parts; talk goes to stderr."""
+        return App(configuration.load(self.config), Health(tell=self.tell))
+
+    def tell(self, line: str) -> None:
+        """Say something to the user, beside the data."""
+        if not self.quiet:
+            click.echo(f"outwatch: {printable(line, 2000)}", err=True)
+
+
+_MODES: tuple[Mode, ...] = ("json", "jsonl", "plain")
+_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("--json", "as_json"), {"is_flag": True, "help": "One JSON document at the end."}),
+    (("--jsonl", "as_jsonl"), {"is_flag": True, "help": "One JSON record a line, the summary last."}),
+    (("--plain", "as_plain"), {"is_flag": True, "help": "Tab-separated lines."}),
+    (("--sensor",), {"type": click.Choice(["auto", *SENSORS]), "default": "auto", "show_default": True, "help": "How to look."}),
+    (("--all", "show_all"), {"is_flag": True, "help": "Also loopback, private, accepted and allowed connections."}),
+    (
+        ("--lookups",),
+        {
+            "type": click.Choice(["auto", "cached", "off"]),
+            "default": "auto",
+            "show_default": True,
+            "help": "Whether facts that take time (checksums of executables) are looked up.",
+        },
+    ),
+    (("--no-dns",), {"is_flag": True, "help": "Ask no name server (this version asks none)."}),
+    (("--log",), {"type": click.Path(path_type=Path, dir_okay=False), "help": "Append a line per suspicious connection."}),
+    (
+        ("--fail-on",),
+        {"type": click.Choice(["low", "medium", "high", "critical"]), "help": "Exit with 3 if a verdict reaches this level."},
+    ),
+    (("--strict",), {"is_flag": True, "help": "Exit with 4 if the answer is incomplete (rights, losses, broken input)."}),
+    (("--config",), {"type": click.Path(path_type=Path, dir_okay=False), "help": "Another configuration file, read last."}),
+    (("--no-color",), {"is_flag": True, "help": "No colours."}),
+    (("--quiet", "-q"), {"is_flag": True, "help": "Data only, no talk on stderr."}),
+    (("-v", "--verbose"), {"count": True, "help": "Say more about what is used and why."}),
+)
+
+
+def common(command: _Command) -> _Command:
+    """Give a command the common options; it gets them as one argument ``common``."""
+
+    @wraps(command)
+    def with_common(**given: Any) -> Any:
+        chosen = [mode for mode in _MODES if given.pop(f"as_{mode}")]
+        if len(chosen) > 1:
+            raise click.UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
+        taken = {one.name: given.pop(one.name) for one in fields(Common) if one.name != "mode"}
+        return command(common=Common(mode=chosen[0] if chosen else "table", **taken), **given)
+
+    decorated: Any = with_common
+    for names, settings in reversed(_OPTIONS):
+        decorated = click.option(*names, **settings)(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def colours(common_options: Common) -> dict[str, Any]:
+    """Give rich's settings: ``--no-color``, ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM=dumb`` are honoured."""
+    forced = bool(os.environ.get("FORCE_COLOR"))
+    dumb = os.environ.get("TERM") == "dumb"
+    plain = common_options.no_color or bool(os.environ.get("NO_COLOR")) or (dumb and not forced)
+    settings: dict[str, Any] = {"no_color": plain, "highlight": False, "markup": False, "emoji": False}
+    if plain:
+        settings["color_system"] = None
+    elif forced:
+        settings["force_terminal"] = True
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        settings["width"] = 160  # no screen to fit: a file, a mail, a pipe
+    return settings

@@ -1,0 +1,1 @@
+"""What is suspicious and why; one file a detector."""

@@ -1,0 +1,50 @@
+"""Finds parts: by module name in the rooms of this package, by entry point for parts of others.
+
+A part is a module with ``PART = Part(name=…, config=…, build=…)`` (``model/interfaces.py``). A package elsewhere offers the
+same object under the entry point group ``outwatch.detectors``, ``outwatch.enrichers`` and so on.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from inspect import signature
+from typing import Any, Literal
+
+from outwatch.model.interfaces import Part
+
+Room = Literal["sensors", "enrichers", "lookups", "detectors", "sinks"]
+
+
+def names(room: Room) -> list[str]:
+    """List the modules and packages of a room, without importing any of them."""
+    home = importlib.import_module(f"outwatch.{room}")
+    return sorted(module.name for module in pkgutil.iter_modules(home.__path__))
+
+
+def part(room: Room, module: str) -> Part | None:
+    """Import one module of a room and give its part; ``None`` if it offers none and is built by hand."""
+    found = getattr(importlib.import_module(f"outwatch.{room}.{module}"), "PART", None)
+    return found if isinstance(found, Part) else None
+
+
+def parts(room: Room, failed: Callable[[str, BaseException], None]) -> list[Part]:
+    """Import all parts of a room, then those that other packages offer; one that can't be imported is told to ``failed``."""
+    found = {one.name: one for name in names(room) if (one := part(room, name)) is not None}
+    for point in entry_points(group=f"outwatch.{room}"):
+        try:
+            offered = point.load()
+        except Exception as error:  # noqa: BLE001 - the fence around other people's packages
+            failed(point.name, error)
+            continue
+        if isinstance(offered, Part):
+            found.setdefault(offered.name, offered)
+        else:
+            failed(point.name, TypeError("its entry point is no outwatch Part"))
+    return list(found.values())
+
+
+def build(part: Part, config: object, offers: Mapping[str, object]) -> Any:
+    """Make a part, handing it those of the ``offers`` that it names as keyword arguments."""
+    wanted = signature(part.build).parameters
+    return part.build(config, **{name: offer for name, offer in offers.items() if name in wanted})

@@ -1,0 +1,1 @@
+"""What memory, /proc and files know about a connection; never the network."""

@@ -1,0 +1,126 @@
+"""Who holds a connection: program, arguments, user and parents, by pid and start time."""
+
+import sys
+import threading
+from collections import OrderedDict
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from outwatch.enrichers.process.facts import MOST_DEPTH, Birth, Facts
+from outwatch.model.interfaces import Part, PartConfig
+from outwatch.model.records import Connection, FileState, Process, User
+
+_REMEMBERED = 20_000
+_LATE = 0.011  # seconds: start times are told in clock ticks of 10 ms
+
+
+_Described = tuple[Process, User | None, FileState | None]
+
+
+class Reader(Protocol):
+    """One system's way to read processes."""
+
+    def birth(self, pid: int) -> Birth | None:
+        """Give the process that has ``pid`` now."""
+
+    def mark(self, pid: int) -> str | None:
+        """Give what changes when the process executes another program."""
+
+    def facts(self, pid: int) -> Facts:
+        """Read everything about ``pid``."""
+
+
+class Processes:
+    """Identifies processes for sensors (``ProcessTable``) and describes them for records (``Enricher``).
+
+    Facts are read once for each process and program, and kept when the process has gone.
+    """
+
+    def __init__(self, _config: PartConfig, *, boot: str, reader: Reader | None = None) -> None:
+        """Take the boot's id, so that a process keeps its ``entity_id`` over several runs."""
+        self._boot = boot
+        self._reader = reader or _system_reader()
+        self._known: OrderedDict[str, tuple[str | None, _Described]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def identify(self, pid: int, seen_at: float) -> Process | None:
+        """Give pid, start and ``entity_id`` of the process that had ``pid`` at ``seen_at`` (seconds since the epoch).
+
+        ``None`` if it has gone, also when its pid belongs to a process that began later.
+        """
+        birth = self._reader.birth(pid)
+        if birth is None or birth.start > seen_at + _LATE:
+            return None
+        return Process(pid=pid, start=birth.time, entity_id=birth.entity(self._boot))
+
+    def enrich(self, connection: Connection) -> Connection:
+        """Fill in the process, the account it runs as and, where its file is odd, ``outwatch.executable``."""
+        process = connection.process
+        if process is None or process.pid is None or process.entity_id is None:
+            return connection
+        with self._lock:
+            described, user, state = self._describe(process)
+        if process.hash is not None and process.executable == described.executable:
+            described = replace(described, hash=process.hash)
+        findings = connection.outwatch
+        if state != findings.executable:
+            findings = replace(findings, executable=state)
+        return replace(connection, process=described, user=user or connection.user, outwatch=findings)
+
+    def _describe(self, process: Process) -> _Described:
+        identity, pid = process.entity_id or "", process.pid or 0
+        known = self._known.get(identity)
+        mark = self._reader.mark(pid)
+        if known is not None and (mark is None or mark == known[0]):
+            return known[1]
+        facts = self._reader.facts(pid)
+        birth = self._reader.birth(pid)
+        if birth is None or birth.entity(self._boot) != identity:  # gone, or another process by now
+            return known[1] if known else (process, None, None)
+        described = replace(
+            process,
+            name=facts.name,
+            executable=facts.executable,
+            args=facts.args,
+            working_directory=facts.working_directory,
+            parent=self._parent(facts.parent, birth, MOST_DEPTH),
+        )
+        user = User(id=facts.user_id, name=facts.user_name) if facts.user_id or facts.user_name else None
+        self._known[identity] = (facts.mark, (described, user, facts.state))
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return described, user, facts.state
+
+    def _parent(self, pid: int | None, child: Birth, depth: int) -> Process | None:
+        """Describe a parent and, in it, its own parents."""
+        birth = self._reader.birth(pid) if pid and depth else None
+        if birth is None or birth.start > child.start + _LATE:
+            return None
+        entity = birth.entity(self._boot)
+        known = self._known.get(entity)
+        if known is not None and known[0] == self._reader.mark(birth.pid):
+            return replace(known[1][0], working_directory=None)
+        facts = self._reader.facts(birth.pid)
+        return Process(
+            pid=birth.pid,
+            name=facts.name,
+            executable=facts.executable,
+            args=facts.args,
+            start=birth.time,
+            entity_id=entity,
+            parent=self._parent(facts.parent, birth, depth - 1),
+        )
+
+
+def _system_reader() -> Reader:
+    if sys.platform == "linux":
+        from outwatch.enrichers.process.linux import LinuxReader  # noqa: PLC0415 - only where /proc is
+
+        return LinuxReader()
+    from outwatch.enrichers.process.portable import PortableReader  # noqa: PLC0415 - psutil is not needed on Linux
+
+    return PortableReader()
+
+
+PART = Part(name="process", config=PartConfig, build=Processes, live_only=True)

@@ -1,0 +1,52 @@
+"""What is known about one process at one moment, before it becomes part of a record."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from outwatch.guard.text import cleaned
+from outwatch.model.records import FileState
+
+MOST_ARGS = 256
+MOST_ARG = 4096
+MOST_DEPTH = 64
+"""Parents that are followed: a chain longer than this is somebody's trick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """A pid, and the moment its process began: seconds since the epoch, and in the system's own exact unit."""
+
+    pid: int
+    start: float
+    exact: str
+
+    def entity(self, boot: str) -> str:
+        """Name this process for good, on this boot of this machine."""
+        return hashlib.blake2b(f"{boot}|{self.pid}|{self.exact}".encode(), digest_size=10).hexdigest()
+
+    @property
+    def time(self) -> datetime:
+        """The start as a time of records."""
+        return datetime.fromtimestamp(self.start, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One process; ``None`` is what could not be read. ``mark`` changes when the process runs another program."""
+
+    name: str | None = None
+    executable: str | None = None
+    state: FileState | None = None
+    args: tuple[str, ...] | None = None
+    working_directory: str | None = None
+    user_id: str | None = None
+    user_name: str | None = None
+    parent: int | None = None
+    mark: str | None = None
+
+
+def bounded_args(args: list[str] | list[bytes]) -> tuple[str, ...]:
+    """Make arguments valid text of bounded size; what is cut ends in ``…``."""
+    kept = tuple(cleaned(one, MOST_ARG) for one in args[:MOST_ARGS])
+    return (*kept, "…") if len(args) > MOST_ARGS else kept

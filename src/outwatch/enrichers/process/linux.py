@@ -1,0 +1,146 @@
+"""Processes on Linux, read from /proc (proc(5))."""
+
+import os
+import time
+from pathlib import Path
+
+from outwatch.enrichers.process.facts import Birth, Facts, bounded_args
+from outwatch.guard.text import cleaned
+from outwatch.model.records import FileState
+
+_START_TIME = 19  # of the fields behind the name in /proc/PID/stat: starttime is the 22nd of all
+_COMM_LENGTH = 15
+_MOST_CMDLINE = 1 << 18
+_DELETED = " (deleted)"
+
+
+class LinuxReader:
+    """Reads processes through /proc; whatever can't be read is ``None``."""
+
+    def __init__(self, proc: str = "/proc", passwd: str = "/etc/passwd") -> None:  # noqa: S107 - no password
+        """Read below ``proc``; names of users come from the file ``passwd``, never from a network directory."""
+        self._proc = proc
+        self._passwd = Path(passwd)
+        self._users: tuple[float, dict[str, str]] = (-1.0, {})
+        self._tick = os.sysconf("SC_CLK_TCK")
+        self._mount_namespace = _link(f"{proc}/self/ns/mnt")
+
+    def birth(self, pid: int) -> Birth | None:
+        """Give the process that has ``pid`` now."""
+        fields = self._stat(pid)
+        if fields is None:
+            return None
+        ticks = int(fields[_START_TIME])
+        boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        return Birth(pid, boot + ticks / self._tick, str(ticks))
+
+    def mark(self, pid: int) -> str | None:
+        """Give what changes when the process executes another program: the target of its ``exe`` link."""
+        return _link(f"{self._proc}/{pid}/exe")
+
+    def facts(self, pid: int) -> Facts:
+        """Read everything about ``pid``."""
+        link = self.mark(pid)
+        executable, state = self._executable(pid, link)
+        args = self._args(pid)
+        user = self._user_id(pid)
+        fields = self._stat(pid)
+        directory = _link(f"{self._proc}/{pid}/cwd")
+        return Facts(
+            name=self._name(pid, executable, args),
+            executable=executable,
+            state=state,
+            args=args,
+            working_directory=cleaned(directory) if directory else None,
+            user_id=user,
+            user_name=self._user_name(user),
+            parent=int(fields[1]) or None if fields else None,
+            mark=link,
+        )
+
+    def _stat(self, pid: int) -> list[str] | None:
+        raw = _read(f"{self._proc}/{pid}/stat", 4096)
+        if raw is None:
+            return None
+        # The name may hold anything, also ")" and blanks: the fields begin behind the last ")".
+        fields = raw[raw.rfind(b")") + 1 :].decode("ascii", "replace").split()
+        return fields if len(fields) > _START_TIME and fields[_START_TIME].isdigit() and fields[1].isdigit() else None
+
+    def _executable(self, pid: int, link: str | None) -> tuple[str | None, FileState | None]:
+        """Give the executable's path and what is odd about its file."""
+        if link is None:
+            return None, None
+        try:
+            running = os.stat(f"{self._proc}/{pid}/exe")
+        except OSError:
+            return cleaned(link), None
+        # A file may be called "x (deleted)": only a file without any name left is deleted.
+        if link.endswith(_DELETED) and running.st_nlink == 0:
+            path = link.removesuffix(_DELETED)
+            return cleaned(path), "memfd" if path.startswith("/memfd:") else "deleted"
+        try:
+            named = os.stat(link)
+            same = (named.st_dev, named.st_ino) == (running.st_dev, running.st_ino)
+        except OSError:
+            same = False
+        if same:
+            return cleaned(link), None
+        elsewhere = _link(f"{self._proc}/{pid}/ns/mnt") != self._mount_namespace
+        return cleaned(link), "other_namespace" if elsewhere else "replaced"
+
+    def _args(self, pid: int) -> tuple[str, ...] | None:
+        raw = _read(f"{self._proc}/{pid}/cmdline", _MOST_CMDLINE)
+        if not raw:
+            return None
+        return bounded_args(raw.removesuffix(b"\0").split(b"\0"))
+
+    def _name(self, pid: int, executable: str | None, args: tuple[str, ...] | None) -> str | None:
+        raw = _read(f"{self._proc}/{pid}/comm", 256)
+        if raw is None:
+            return None
+        name = cleaned(raw.removesuffix(b"\n"))
+        if len(name) >= _COMM_LENGTH:  # the kernel cut it there
+            for longer in (executable, args[0] if args else None):
+                last = (longer or "").rpartition("/")[2]
+                if last.startswith(name):
+                    return last
+        return name or None
+
+    def _user_id(self, pid: int) -> str | None:
+        raw = _read(f"{self._proc}/{pid}/status", 8192) or b""
+        at = raw.find(b"\nUid:")
+        return raw[at + 5 :].split(maxsplit=2)[1].decode("ascii", "replace") if at >= 0 else None
+
+    def _user_name(self, user_id: str | None) -> str | None:
+        try:
+            changed = self._passwd.stat().st_mtime
+            if changed != self._users[0]:
+                rows = (line.split(":") for line in cleaned(self._passwd.read_bytes(), 1 << 22).splitlines())
+                self._users = (changed, {row[2]: row[0] for row in rows if len(row) > 2})  # noqa: PLR2004
+        except OSError:
+            return None
+        return self._users[1].get(user_id) if user_id else None
+
+
+def _read(path: str, most: int) -> bytes | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        pieces = []
+        while most > 0 and (piece := os.read(descriptor, min(most, 1 << 16))):
+            pieces.append(piece)
+            most -= len(piece)
+        return b"".join(pieces)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _link(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None

@@ -1,0 +1,69 @@
+"""Every error that some caller acts on differently; there are no others.
+
+::
+
+    OutwatchError
+    ├── ConfigError         bad key or value            the command ends with exit code 2
+    ├── FileRefused         a file that is not safe     exit code 1; ConfigError when it was configuration
+    ├── OutputError         disk full, no folder        exit code 1; that sink pauses, the others go on
+    ├── SensorUnavailable   can't run here              the next sensor is taken, and that is said
+    ├── SensorFailed        died while running          restarted with back-off
+    └── RuleError           bad rule, pattern or entry  skipped and listed
+
+What is lost is not an error but a record (``EventsLost``), and a process that has vanished is ``None``.
+"""
+
+from pathlib import Path
+
+
+class OutwatchError(Exception):
+    """The root: its text is one line that a user can act on."""
+
+
+class ConfigError(OutwatchError):
+    """A configuration key or value that can't be used: where it stands, which key, and what would be right."""
+
+    def __init__(self, path: str, key: str, hint: str) -> None:
+        """Name the source ``path`` (a file or a variable), the dotted ``key`` and the remedy."""
+        super().__init__(f"{path}: {key}: {hint}" if key else f"{path}: {hint}")
+        self.path, self.key, self.hint = path, key, hint
+
+
+class FileRefused(OutwatchError):
+    """A file or folder that must not be trusted or written: someone else could own or redirect it."""
+
+    def __init__(self, path: Path | str, reason: str, remedy: str) -> None:
+        """Name the path, why it is refused and what would mend it."""
+        super().__init__(f"{path}: {reason}; {remedy}")
+        self.path, self.reason, self.remedy = path, reason, remedy
+
+
+class OutputError(OutwatchError):
+    """Something could not be written; what was there before is untouched."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        """Name what was to be written and the system's reason."""
+        super().__init__(f"can't write {path}: {reason}")
+        self.path, self.reason = path, reason
+
+
+class SensorUnavailable(OutwatchError):
+    """A sensor can't run on this machine or with these rights."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        """Say why, and what the user can do about it."""
+        super().__init__(f"{reason}; {remedy}")
+        self.reason, self.remedy = reason, remedy
+
+
+class SensorFailed(OutwatchError):
+    """A sensor died while it was running."""
+
+
+class RuleError(OutwatchError):
+    """One rule, pattern or list entry that can't be used; everything else of its list still is."""
+
+    def __init__(self, path: str, line: int | None, reason: str) -> None:
+        """Name the file, the line (``None`` if it can't be told) and the reason."""
+        super().__init__(f"{path}:{line}: {reason}" if line else f"{path}: {reason}")
+        self.path, self.line, self.reason = path, line, reason

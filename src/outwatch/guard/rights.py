@@ -1,0 +1,42 @@
+"""What this process may do on this machine."""
+
+import os
+import sys
+from pathlib import Path
+
+# linux/capability.h
+_CAPABILITIES = {
+    1: "CAP_DAC_OVERRIDE",
+    2: "CAP_DAC_READ_SEARCH",
+    12: "CAP_NET_ADMIN",
+    19: "CAP_SYS_PTRACE",
+    21: "CAP_SYS_ADMIN",
+    38: "CAP_PERFMON",
+    39: "CAP_BPF",
+}
+
+
+def is_root() -> bool:
+    """Tell whether this runs as root (never on Windows)."""
+    return sys.platform != "win32" and os.geteuid() == 0
+
+
+def capabilities() -> frozenset[str]:
+    """Name the effective Linux capabilities that matter for seeing connections; empty elsewhere."""
+    try:
+        status = Path("/proc/self/status").read_text("ascii", "replace")
+    except OSError:
+        return frozenset()
+    for line in status.splitlines():
+        if line.startswith("CapEff:"):
+            bits = int(line.split()[1], 16)
+            return frozenset(name for bit, name in _CAPABILITIES.items() if bits >> bit & 1)
+    return frozenset()
+
+
+def sees_other_users() -> bool:
+    """Tell whether the open files of other users' processes can be looked at."""
+    if sys.platform == "linux":
+        held = capabilities()
+        return "CAP_SYS_PTRACE" in held and bool(held & {"CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"})
+    return is_root()

@@ -1,0 +1,1 @@
+"""The slow lane: facts that take time, asked without holding detection up."""

@@ -1,0 +1,1 @@
+"""The records and the interfaces that every room shares."""

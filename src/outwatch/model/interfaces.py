@@ -1,0 +1,103 @@
+"""What each kind of part must be able to do. Parts of a kind stand in their own room and don't know each other."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from threading import Event
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import msgspec
+
+from outwatch.errors import RuleError
+from outwatch.model.records import Connection, Detection, Family, Judged, Observation, Process, Record
+
+Field = Literal["destination.ip", "destination.domain", "process.executable", "process.name"]
+"""A fact that a detector can't do without; of a DNS question, the name asked for counts as ``destination.domain``."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """How a module offers its part: ``PART = Part(name=…, config=…, build=…)``; nothing registers itself.
+
+    ``config`` is the type of its table in the configuration, ``build`` makes the part from it; what it needs of
+    others is handed over by ``app.py`` as the keyword arguments it names. ``live_only`` parts look at this very machine, so
+    they have no say over a recording.
+    """
+
+    name: str
+    config: type[Any]
+    build: Callable[..., Any]
+    live_only: bool = False
+
+
+class PartConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings every part has; a part's own settings inherit from this."""
+
+    enabled: bool = True
+
+
+@runtime_checkable
+class Sensor(Protocol):
+    """Sees connections. ``live`` sensors watch a world that does not wait; the others read a recording."""
+
+    name: ClassVar[str]
+    live: ClassVar[bool]
+
+    def check(self) -> None:
+        """Raise ``SensorUnavailable`` (reason, remedy) if it can't run here."""
+
+    def observe(self, stop: Event) -> Iterator[Sequence[Observation]]:
+        """Yield batches until ``stop`` is set; blocks in between. The first batch of a live sensor is the present picture."""
+
+    def blind(self) -> Sequence[str]:
+        """Say in words what this sensor could not see."""
+
+
+@runtime_checkable
+class Enricher(Protocol):
+    """Adds what memory and files know; it never asks the network, and the same input gives the same output."""
+
+    def enrich(self, connection: Connection) -> Connection:
+        """Give the connection with more facts, or as it is."""
+
+
+@runtime_checkable
+class Lookup(Enricher, Protocol):
+    """An enricher whose facts take time: ``enrich`` adds what is there already, ``find`` fetches the rest."""
+
+    def missing(self, connection: Connection) -> Hashable | None:
+        """Name what would have to be found for this connection, or ``None``."""
+
+    async def find(self, key: Hashable, connection: Connection) -> None:
+        """Find it and remember it for ``enrich``, also that it can't be had."""
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds reasons to worry, or not to. No input, no output, no clock but the event's."""
+
+    name: ClassVar[str]
+    family: ClassVar[Family]
+    needs: ClassVar[frozenset[Field]]
+    problems: Sequence[RuleError]
+
+    def inspect(self, seen: Judged) -> Iterable[Detection]:
+        """Yield the reasons this record gives."""
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Takes judged records."""
+
+    name: ClassVar[str]
+
+    async def write(self, records: Sequence[Record]) -> None:
+        """Take records; ``OutputError`` pauses this sink and no other."""
+
+    async def close(self) -> None:
+        """Finish what was begun."""
+
+
+@runtime_checkable
+class ProcessTable(Protocol):
+    """Knows processes by pid and start, so that a reused pid is another process."""
+
+    def identify(self, pid: int, seen_at: float) -> Process | None:
+        """Give the process that had ``pid`` at ``seen_at`` (seconds of ``time.time``), or ``None``."""

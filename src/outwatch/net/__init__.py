@@ -1,0 +1,1 @@
+"""Addresses, names and protocols as values; no sockets here."""

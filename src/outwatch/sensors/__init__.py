@@ -1,0 +1,1 @@
+"""Where connections are seen; one module or package a way of looking."""

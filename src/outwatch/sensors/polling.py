@@ -1,0 +1,290 @@
+"""The portable sensor: looks at the system's table of sockets again and again (psutil; Linux, macOS, Windows).
+
+What opens and closes between two looks is missed, and ``blind`` says so. It works without any rights, and says of the
+sockets whose process it can't see that it can't.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from socket import SOCK_STREAM
+from threading import Event as StopEvent
+from typing import Annotated, Any, ClassVar, get_args
+
+import msgspec
+import psutil
+from msgspec.structs import replace
+
+from outwatch.errors import SensorUnavailable
+from outwatch.guard.rights import sees_other_users
+from outwatch.model.interfaces import Part, PartConfig, ProcessTable
+from outwatch.model.records import (
+    Connection,
+    Destination,
+    Event,
+    Findings,
+    Host,
+    Network,
+    Process,
+    Source,
+    Unknown,
+    WhyUnknown,
+)
+
+_SHARE = 0.2  # of the time that looking may take
+_ORPHANED = frozenset({"FIN_WAIT1", "FIN_WAIT2", "LAST_ACK", "CLOSING", "TIME_WAIT"})
+_OVER = frozenset({"TIME_WAIT", "CLOSE", "DELETE_TCB"})
+_OPENING = frozenset({"SYN_SENT", "SYN_RECV"})
+_Key = tuple[Any, Any, Any]
+
+# Branches that most records share; frozen, so that sharing is safe.
+_NETWORKS = {
+    (tcp, ingress): Network(transport="tcp" if tcp else "udp", direction="ingress" if ingress else "egress")
+    for tcp in (True, False)
+    for ingress in (True, False)
+}
+_ATTRIBUTED = Findings(sensor="polling", attribution="inferred")
+_UNATTRIBUTED: dict[WhyUnknown, Findings] = {
+    why: Findings(sensor="polling", attribution=Unknown(unknown=why)) for why in get_args(WhyUnknown)
+}
+
+
+class PollingConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``interval``: seconds between looks; it grows by itself so that looking takes at most a fifth of the time."""
+
+    interval: Annotated[float, msgspec.Meta(ge=0.01, le=3600)] = 0.5
+
+
+class _Open:
+    """A connection in the table: the last row that showed it, the look that did, and its record (none if it was over before)."""
+
+    __slots__ = ("look", "record", "row")
+
+    def __init__(self, row: Any, look: int, record: Connection | None) -> None:
+        self.row, self.look, self.record = row, look, record
+
+
+class Polling:
+    """Compares each look at the socket table with the one before."""
+
+    name: ClassVar[str] = "polling"
+    live: ClassVar[bool] = True
+
+    def __init__(self, config: PollingConfig, *, processes: ProcessTable, host: Host) -> None:
+        """Take the interval, and who can say which process a pid is."""
+        self._interval = config.interval
+        self._longest = config.interval
+        self._processes = processes
+        self._host = host
+        self._whole_list = True
+        self._sees_all = sees_other_users()
+        self._open: dict[_Key, _Open] = {}
+        self._listening: dict[tuple[int, int], set[str]] = {}
+        self._look = 0
+        self._unconnected = 0
+        self._ids, self._ids_at = "", 0
+
+    def check(self) -> None:
+        """Raise ``SensorUnavailable`` where the system's table can't be read at all."""
+        try:
+            next(iter(self._rows()), None)
+        except (psutil.Error, OSError, RuntimeError) as error:
+            raise SensorUnavailable(f"the table of sockets can't be read ({error})", "run it with more rights") from error
+
+    def observe(self, stop: StopEvent) -> Iterator[Sequence[Connection]]:
+        """Yield what is there, then what has changed at each look."""
+        while not stop.is_set():
+            began = time.monotonic()
+            changes = self.look()
+            took = time.monotonic() - began
+            yield changes
+            pause = max(self._interval - took, took * (1 / _SHARE - 1))
+            self._longest = max(self._longest, pause + took)
+            stop.wait(pause)
+
+    def blind(self) -> Sequence[str]:
+        """Say what looking now and then can't see."""
+        every = f"{self._interval:g} s"
+        if self._longest > self._interval * 1.05:
+            every += f" (up to {self._longest:.1f} s apart while the machine was busy)"
+        said = [
+            f"polled every {every}: shorter connections are missed" if self._look > 1 else "one look: what is not open just now is missed",
+            f"unconnected UDP has no destination ({self._unconnected} such sockets)",
+            "bytes sent and received are not known",
+        ]
+        if not self._sees_all:
+            said.append("processes of other users are not visible without root")
+        if not self._whole_list:
+            said.append("sockets of other users are not listed by this system")
+        return said
+
+    def look(self) -> list[Connection]:
+        """Look once and give what is new, changed or gone."""
+        self._look += 1
+        look, table, fresh = self._look, self._open, []
+        seen_at = time.time()
+        now = datetime.fromtimestamp(seen_at, UTC)
+        changes: list[Connection] = []
+        listening: dict[tuple[int, int], set[str]] = {}
+        self._unconnected = 0
+        for row in self._rows():
+            if not row.raddr:
+                self._note_listener(row, listening)
+                continue
+            key = (row.type, row.laddr, row.raddr)
+            known = table.get(key)
+            if known is None:
+                fresh.append((key, row))
+                continue
+            known.look = look
+            before = known.row
+            if before.status != row.status or before.pid != row.pid:
+                changes += self._changed(known, row, now, seen_at)
+        self._listening = listening
+        changes += self._opened(fresh, now, seen_at)
+        changes += self._closed(now)
+        return changes
+
+    def _rows(self) -> Iterable[Any]:
+        """Give the sockets: the whole list, or process by process where the system refuses it."""
+        if self._whole_list:
+            try:
+                return psutil.net_connections("inet")
+            except psutil.AccessDenied:
+                self._whole_list = False
+        return self._rows_by_process()
+
+    @staticmethod
+    def _rows_by_process() -> Iterator[Any]:
+        for process in psutil.process_iter():
+            try:
+                for row in process.net_connections("inet"):
+                    yield _RowOfProcess(row, process.pid)
+            except psutil.Error:
+                continue
+            except OSError as error:
+                if error.errno not in {errno.EACCES, errno.EPERM, errno.ESRCH, errno.ENOENT}:
+                    raise
+
+    def _note_listener(self, row: Any, listening: dict[tuple[int, int], set[str]]) -> None:
+        if row.type != SOCK_STREAM:
+            self._unconnected += 1
+        elif row.status != psutil.CONN_LISTEN:
+            return
+        if row.laddr:
+            listening.setdefault((row.type, row.laddr.port), set()).add(row.laddr.ip)
+
+    def _opened(self, fresh: list[tuple[_Key, Any]], now: datetime, seen_at: float) -> list[Connection]:
+        first = self._look == 1
+        owners: dict[int, Process | None] = {}
+        opened = []
+        existing, connect = Event(action="existing"), Event(action="connect", start=now)
+        closed = Event(action="close", start=now, end=now)
+        for key, row in fresh:
+            over = row.status in _OVER
+            if over and first:  # it ended before this watch began: remembered, so that it is not taken for new
+                self._open[key] = _Open(row, self._look, None)
+                continue
+            event = existing if first else closed if over else connect
+            record = self._record(row, event, now, self._owner(row.pid, seen_at, owners))
+            self._open[key] = _Open(row, self._look, record)
+            opened.append(record)
+        return opened
+
+    def _changed(self, known: _Open, row: Any, now: datetime, seen_at: float) -> list[Connection]:
+        """Tell what a different state or owner of a known pair of ends means."""
+        before, record = known.row, known.record
+        known.row = row
+        was_over, is_over = before.status in _OVER, row.status in _OVER
+        another = row.pid is not None and before.pid is not None and row.pid != before.pid
+        if record is None or was_over or another:
+            if is_over:
+                return []
+            ended = [] if was_over or record is None else [self._ended(record, now)]  # the same two ends, used again
+            known.record = self._record(row, Event(action="connect", start=now), now, self._owner(row.pid, seen_at, {}))
+            return [*ended, known.record]
+        if is_over:
+            known.record = self._ended(record, now)
+            return [known.record]
+        if row.pid is None:  # the process let go of it; whose it was does not change
+            known.row = _RowOfProcess(row, before.pid)
+        findings = record.outwatch
+        if record.process is None and row.pid is not None:
+            process = self._owner(row.pid, seen_at, {})
+            findings = self._findings(row, process)
+            record = replace(record, process=process)
+        elif before.status not in _OPENING:
+            return []
+        known.record = replace(record, event=replace(record.event, action="traffic"), outwatch=findings)
+        return [known.record]
+
+    def _closed(self, now: datetime) -> list[Connection]:
+        gone = [key for key, known in self._open.items() if known.look != self._look]
+        ended = [self._open.pop(key) for key in gone]
+        return [self._ended(known.record, now) for known in ended if known.record and known.row.status not in _OVER]
+
+    @staticmethod
+    def _ended(record: Connection, now: datetime) -> Connection:
+        return replace(record, event=Event(action="close", start=record.event.start, end=now))
+
+    def _owner(self, pid: int | None, seen_at: float, known: dict[int, Process | None]) -> Process | None:
+        if not pid:
+            return None
+        if pid not in known:
+            known[pid] = self._processes.identify(pid, seen_at)
+        return known[pid]
+
+    def _findings(self, row: Any, process: Process | None) -> Findings:
+        """Say how the owner is known: joined from the table afterwards, or why not."""
+        if process is not None:
+            return _ATTRIBUTED
+        if row.pid or row.status in _ORPHANED:
+            return _UNATTRIBUTED["exited"]
+        return _UNATTRIBUTED["kernel" if self._sees_all else "no_rights"]
+
+    def _record(self, row: Any, event: Event, now: datetime, process: Process | None) -> Connection:
+        local, remote = row.laddr, row.raddr
+        ingress = self._is_listener(row.type, local)
+        here, there = (remote, local) if ingress else (local, remote)
+        return Connection(
+            id=self._next_id(),
+            timestamp=now,
+            event=event,
+            host=self._host,
+            network=_NETWORKS[row.type == SOCK_STREAM, ingress],
+            source=Source(ip=here.ip, port=here.port),
+            destination=Destination(ip=there.ip, port=there.port),
+            process=process,
+            outwatch=self._findings(row, process),
+        )
+
+    def _next_id(self) -> str:
+        """Give 16 random hexadecimal digits; the system is asked for many at once."""
+        if self._ids_at >= len(self._ids):
+            self._ids, self._ids_at = os.urandom(8 * 256).hex(), 0
+        self._ids_at += 16
+        return self._ids[self._ids_at - 16 : self._ids_at]
+
+    def _is_listener(self, kind: int, local: Any) -> bool:
+        """Tell whether somebody here waits for callers at a connection's local end."""
+        addresses = self._listening.get((kind, local.port))
+        if not addresses:
+            return False
+        bare = local.ip.removeprefix("::ffff:")
+        wild = {"::", "0.0.0.0"} if "." in bare else {"::"}  # noqa: S104 - compared with, not bound to
+        return bool(addresses & {local.ip, bare, f"::ffff:{bare}"} or addresses & wild)
+
+
+class _RowOfProcess:
+    """A row of one process's list, which does not repeat the pid."""
+
+    __slots__ = ("laddr", "pid", "raddr", "status", "type")
+
+    def __init__(self, row: Any, pid: int | None) -> None:
+        self.type, self.laddr, self.raddr, self.status = row.type, row.laddr, row.raddr, row.status
+        self.pid = pid
+
+
+PART = Part(name="polling", config=PollingConfig, build=Polling)

@@ -1,0 +1,1 @@
+"""What a person sees: screens and reports made from records."""

@@ -1,0 +1,1 @@
+"""The terminal: tables, plain lines, the live picture, explanations."""

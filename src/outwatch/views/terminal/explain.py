@@ -1,0 +1,103 @@
+"""Why a connection got its verdict, point by point, and what would change it."""
+
+from outwatch.engine.verdict import BANDS, combine, without_each
+from outwatch.guard.text import printable
+from outwatch.model.records import Detection, Fact, Judged, asked_name
+from outwatch.net.endpoints import endpoint
+from outwatch.views.terminal.words import owner, verdict_words
+
+
+def explanation(record: Judged) -> str:
+    """Tell, in lines that are safe to show, what a record is about, its reasons and their points, and what would change it."""
+    findings = record.outwatch
+    lines = [f"{record.id}: {_what(record)}", f"verdict: {verdict_words(record)}" + _score(findings.score)]
+    lines += _who(record)
+    reasons = findings.reasons or ()
+    if findings.verdict is None:
+        lines.append("Accepted connections are recorded and not judged: somebody else opened this one.")
+    elif not reasons:
+        lines.append("Nothing speaks against it: no detector found a reason. That is not proof of innocence.")
+    else:
+        lines += ["", "reasons:"]
+        for reason in reasons:
+            lines += _reason(reason)
+        lines += ["", *_sum(reasons), "", "what would change it:", *_changes(record, reasons)]
+    return "\n".join(printable(line, 2000) for line in lines)
+
+
+def _what(record: Judged) -> str:
+    name = asked_name(record)
+    far = endpoint(record.destination.ip, record.destination.port)
+    near = endpoint(record.source.ip, record.source.port)
+    return f"{owner(record)} {near} → {f'{name} ({far})' if name else far} {record.network.transport or 'dns'}"
+
+
+def _score(score: int | None) -> str:
+    return "" if score is None else f" (score {score} of 100; bands begin at {', '.join(str(low) for low, _ in reversed(BANDS[:-1]))})"
+
+
+def _who(record: Judged) -> list[str]:
+    lines = []
+    process = record.process
+    if process is not None:
+        digest = process.hash.sha256 if process.hash else None
+        facts = {
+            "executable": process.executable,
+            "file": record.outwatch.executable,
+            "sha256": digest,
+            "arguments": " ".join(process.args or ()) or None,
+            "folder": process.working_directory,
+            "user": (record.user.name or record.user.id) if record.user else None,
+        }
+        lines += [f"  {label}: {value}" for label, value in facts.items() if value]
+        parents, parent = [], process.parent
+        while parent is not None:
+            parents.append(f"{parent.name or parent.executable or '?'} ({parent.pid})")
+            parent = parent.parent
+        if parents:
+            lines.append(f"  started by: {' ← '.join(parents)}")
+    for name in record.outwatch.names or ():
+        known = {True: "confirmed", False: "not confirmed", None: "confirmation unknown"}[name.confirmed]
+        lines.append(f"  name: {name.name} (from {name.origin or 'an unnamed source'}, {known})")
+    return lines
+
+
+def _reason(reason: Detection) -> list[str]:
+    family = f", {reason.family}" if reason.family else ""
+    lines = [f"  {reason.points:+g}  {reason.reason}  [{reason.detector}{family}]"]
+    if reason.evidence:
+        lines.append("       evidence: " + ", ".join(f"{key} {_fact(value)}" for key, value in reason.evidence.items()))
+    if reason.techniques:
+        lines.append("       ATT&CK: " + ", ".join(reason.techniques))
+    if reason.source:
+        lines.append(f"       source: {reason.source}")
+    return lines
+
+
+def _fact(value: Fact) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _sum(reasons: tuple[Detection, ...]) -> list[str]:
+    """Show the arithmetic: the strongest of each family, noisy-OR, then what an allow entry takes off."""
+    strongest: dict[str, float] = {}
+    for reason in reasons:
+        if reason.points > 0:
+            family = reason.family or reason.detector
+            strongest[family] = max(strongest.get(family, 0), reason.points)
+    lowered = min((reason.points for reason in reasons if reason.points < 0), default=0)
+    parts = " · ".join(f"(1 - {points:g}/100)" for points in strongest.values()) or "1"
+    sums = f"100 · (1 - {parts})" + (f" - {-lowered:g}" if lowered else "")
+    families = ", ".join(f"{family} {points:g}" for family, points in strongest.items()) or "none"
+    return [f"strongest of each family: {families}", f"score = {sums} = {combine(reasons).score}"]
+
+
+def _changes(record: Judged, reasons: tuple[Detection, ...]) -> list[str]:
+    lines = []
+    for reason, verdict in without_each(reasons):
+        what = "no allow entry" if reason.points < 0 else "if that were not so"
+        lines.append(f"  {what}: “{reason.reason}” → {verdict.band} ({verdict.score})")
+    if not any(reason.points < 0 for reason in reasons) and record.destination.ip:
+        target = asked_name(record) or record.destination.ip
+        lines.append(f"  if you know it: outwatch allow add {target} --comment 'why' (lowers the score)")
+    return lines

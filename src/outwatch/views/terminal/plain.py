@@ -1,0 +1,41 @@
+"""Records as tab-separated lines (``--plain``), for awk, cut and eyes."""
+
+from outwatch.guard.text import printable
+from outwatch.model.records import Connection, EventsLost, Question, Record, Summary, asked_name
+from outwatch.net.endpoints import endpoint
+from outwatch.views.terminal.words import owner, summary_lines, verdict_words
+
+COLUMNS = (
+    "time", "action", "verdict", "score", "process", "pid", "user", "direction", "transport", "source", "destination", "domain",
+    "reasons", "id",
+)  # fmt: skip
+"""The columns, in this order; a cell whose value is unknown holds ``-``."""
+
+
+def plain(record: Record) -> bytes | None:
+    """Spell a record as one line of ``COLUMNS``; losses and the summary begin with ``#``."""
+    if isinstance(record, EventsLost):
+        return f"# lost {record.count} ({printable(record.layer)})".encode("utf-8", "backslashreplace")
+    if isinstance(record, Summary):
+        return "\n".join(f"# {line}" for line in summary_lines(record)).encode("utf-8", "backslashreplace")
+    return "\t".join(printable(cell, 1000) or "-" for cell in _cells(record)).encode("utf-8", "backslashreplace")
+
+
+def _cells(record: Connection | Question) -> list[str]:
+    findings, process, user = record.outwatch, record.process, record.user
+    return [
+        record.timestamp.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        record.event.action or "",
+        verdict_words(record),
+        "" if findings.score is None else str(findings.score),
+        owner(record),
+        "" if process is None or process.pid is None else str(process.pid),
+        (user.name or user.id or "") if user else "",
+        record.network.direction or "",
+        record.network.transport or ("dns" if isinstance(record, Question) else ""),
+        endpoint(record.source.ip, record.source.port),
+        endpoint(record.destination.ip, record.destination.port),
+        asked_name(record) or "",
+        "; ".join(f"{reason.points:+g} {reason.reason}" for reason in findings.reasons or ()),
+        record.id,
+    ]
