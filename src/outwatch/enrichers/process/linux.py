@@ -1,12 +1,15 @@
 """Processes on Linux, read from /proc (proc(5))."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
 from outwatch.enrichers.process.facts import Birth, Facts, bounded_args
 from outwatch.guard.text import cleaned
 from outwatch.model.records import FileState
+
+assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, which then knows what there is
 
 _START_TIME = 19  # of the fields behind the name in /proc/PID/stat: starttime is the 22nd of all
 _COMM_LENGTH = 15

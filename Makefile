@@ -1,0 +1,60 @@
+# make run: set up and look at this machine for ten seconds. make test: set up for development and run every check.
+# Both need only Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md
+
+.PHONY: run test lint types imports tests bench lock man clean
+
+run: $(VENV)/.run
+	$(BIN)/outwatch scan --for 10s
+
+test: lint types imports tests
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin src
+	$(BIN)/mypy --platform win32 src
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+tests: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2
+
+bench: $(VENV)/.dev
+	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+
+# The manual page from the command tree.
+man: $(VENV)/.dev
+	$(BIN)/python packaging/manual.py packaging/man
+
+# Lock the newest versions that fit, with their checksums, for every platform.
+lock: $(VENV)/.dev
+	$(PIP) install uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+	  --python-version 3.11 pyproject.toml requirements/build.in --all-extras -o requirements/run.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+	  --python-version 3.11 pyproject.toml requirements/build.in --all-extras --group dev -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "outwatch needs Python 3.11 or newer; try make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3 can't make virtual environments here; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.run: requirements/run.txt $(SOURCES) | $(BIN)/python
+	@if [ ! -e $(VENV)/.dev ]; then $(PIP) install --require-hashes -r requirements/run.txt && $(PIP) install --no-deps --no-build-isolation --force-reinstall .; fi
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml README.md | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,58 @@
+"""What all tests share: records to start from, and folders that keep a test away from this machine's configuration."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from outwatch.engine import config as configuration
+from outwatch.errors import RuleError
+from outwatch.model.records import Connection, Destination, Event, Findings, Network, Process, Source, User
+
+WHEN = datetime(2025, 7, 10, 17, 42, 1, 250000, UTC)
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Keep configuration and state of each test in its own folder, also in programs it starts."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    monkeypatch.setenv("OUTWATCH_STATE_DIR", str(home / "state"))
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(configuration, "SYSTEM", home / "etc")
+    yield home
+
+
+@pytest.fixture
+def connection() -> Callable[..., Connection]:
+    """Make a connection from curl to a documentation address; keyword arguments replace its branches."""
+
+    def make(*, ip: str | None = "203.0.113.9", domain: str | None = None, **changes: Any) -> Connection:
+        record = Connection(
+            id="c1",
+            revision=1,
+            timestamp=WHEN,
+            event=Event(action="connect", start=WHEN),
+            network=Network(transport="tcp", direction="egress", scope="public"),
+            source=Source(ip="192.0.2.10", port=40000),
+            destination=Destination(ip=ip, port=443, domain=domain),
+            process=Process(pid=77, name="curl", executable="/usr/bin/curl", args=("curl",), entity_id="e1", start=WHEN),
+            user=User(id="1000", name="alice"),
+            outwatch=Findings(sensor="replay", attribution="exact"),
+        )
+        return replace(record, **changes)
+
+    return make
+
+
+@pytest.fixture
+def place() -> Callable[[str, str, str], RuleError]:
+    """Place a problem of a rule as the configuration does."""
+    return lambda key, _value, reason: RuleError(key, None, reason)
