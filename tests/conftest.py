@@ -1,6 +1,6 @@
 """What all tests share: records to start from, and folders that keep a test away from this machine's configuration."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ WHEN = datetime(2025, 7, 10, 17, 42, 1, 250000, UTC)
 
 
 @pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep configuration and state of each test in its own folder, also in programs it starts."""
     home = tmp_path / "home"
     home.mkdir()
@@ -27,7 +27,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(configuration, "SYSTEM", home / "etc")
-    yield home
+    return home
 
 
 @pytest.fixture

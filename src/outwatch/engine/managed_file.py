@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from outwatch.engine.config import SYSTEM, editable_dir
+from outwatch.engine import config
 from outwatch.errors import ConfigError, OutputError
 from outwatch.guard.files import read_trusted, write_atomic
 from outwatch.guard.text import printable
@@ -17,7 +17,7 @@ class ManagedFile:
 
     def __init__(self, name: str, key: tuple[str, ...], folder: Path | None = None) -> None:
         """Name the file and the key of its list."""
-        self.path = (folder or editable_dir()) / "conf.d" / name
+        self.path = (folder or config.editable_dir()) / "conf.d" / name
         self._key = key
 
     def read(self) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ class ManagedFile:
         tree: Any = entries
         for key in reversed(self._key):
             tree = {key: tree}
-        shared = self.path.parent.is_relative_to(SYSTEM)
+        shared = self.path.parent.is_relative_to(config.SYSTEM)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755 if shared else 0o700)
         except OSError as error:
