@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from outwatch.engine.registry import Room
 from outwatch.engine.verdict import Judge
 from outwatch.errors import ConfigError, OutwatchError, SensorUnavailable
 from outwatch.guard.files import private_folder, write_atomic
+from outwatch.guard.text import printable
 from outwatch.model import wire
 from outwatch.model.interfaces import Detector, Part, Sensor, Sink
 from outwatch.model.records import Judged, Record, Summary
@@ -147,6 +149,31 @@ class App:
             self._save(outcome.records)
         return outcome
 
+    def find(self, identity: str, paths: Sequence[str] = ()) -> Judged:
+        """Give the latest revision of the one record whose id is, or begins with, ``identity``.
+
+        Recordings at ``paths`` are searched, or the last scan.
+        """
+        if not paths:
+            last = self.config.state_dir / LAST_SCAN
+            if not last.exists():
+                raise OutwatchError(f"{last}: there is no scan yet; run outwatch scan, or name a recording with --from")
+            paths = (str(last),)
+        sensor = self._sensor("replay", {"paths": paths, "broken": self.health.broken_line})
+        found: dict[str, Judged] = {}
+        for batch in sensor.observe(threading.Event()):
+            for record in batch:
+                if isinstance(record, Judged) and record.id.startswith(identity):
+                    known = found.get(record.id)
+                    if known is None or known.revision <= record.revision:
+                        found[record.id] = record
+        if identity in found or len(found) == 1:
+            return found.get(identity) or next(iter(found.values()))
+        if not found:
+            raise OutwatchError(f"no record with the id {printable(identity, 60)} in {', '.join(paths)}")
+        some = ", ".join(printable(one, 40) for one in list(found)[:5])
+        raise OutwatchError(f"{printable(identity, 60)} begins the ids of {len(found)} records: {some}; write more of it")
+
     def _build(self, room: Room, offers: dict[str, object], *, live: bool) -> list[Any]:
         return [registry.build(part, table, offers) for part, table in self.parts(room) if live or not part.live_only]
 
@@ -263,11 +290,3 @@ def _signals(loop: asyncio.AbstractEventLoop, interrupt: Callable[[], None]) -> 
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-
-
-def last_scan(config: Config) -> Path:
-    """Give the file with the last live picture."""
-    path = config.state_dir / LAST_SCAN
-    if not path.exists():
-        raise OutwatchError(f"{path}: there is no scan yet; run outwatch scan, or name a recording with --from")
-    return path

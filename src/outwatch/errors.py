@@ -14,6 +14,7 @@ What is lost is not an error but a record (``EventsLost``), and a process that h
 """
 
 from pathlib import Path
+from typing import Self
 
 
 class OutwatchError(Exception):
@@ -67,3 +68,8 @@ class RuleError(OutwatchError):
         """Name the file, the line (``None`` if it can't be told) and the reason."""
         super().__init__(f"{path}:{line}: {reason}" if line else f"{path}: {reason}")
         self.path, self.line, self.reason = path, line, reason
+
+    @classmethod
+    def at_key(cls, key: str, _value: str, reason: str) -> Self:
+        """Make the error for a rule that is in no file yet: the key takes the file's place."""
+        return cls(key, None, reason)

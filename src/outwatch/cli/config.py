@@ -9,12 +9,12 @@ import rich_click as click
 
 from outwatch.app import ROOMS, App
 from outwatch.cli.group import DONE, USAGE
+from outwatch.cli.options import config_option, say
 from outwatch.engine import config as configuration
 from outwatch.engine.health import Health
 from outwatch.guard.text import printable
 
 _DATES = (date, datetime)  # TOML has them itself
-_FILE = click.option("--config", "extra", type=click.Path(path_type=Path, dir_okay=False), help="Another configuration file, read last.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,12 +23,12 @@ def config() -> None:
 
 
 @config.command()
-@_FILE
+@config_option
 @click.option("--origin", is_flag=True, help="Say of each setting where it comes from.")
 def show(extra: Path | None, *, origin: bool) -> None:
     """Print all settings in force, defaults included."""
     loaded = configuration.load(extra)
-    tree = _whole(App(loaded, Health(tell=_tell)))
+    tree = _whole(App(loaded, Health(tell=say)))
     if origin:
         for key, value in _leaves(tree):
             click.echo(f"{printable(key)} = {printable(_spelled(value), 2000)}  # {printable(loaded.origin(key))}")
@@ -39,11 +39,11 @@ def show(extra: Path | None, *, origin: bool) -> None:
 
 
 @config.command()
-@_FILE
+@config_option
 def check(extra: Path | None) -> int:
     """Find every mistake in the configuration: unknown keys, wrong types, patterns and entries that can't be used."""
     loaded = configuration.load(extra)
-    health = Health(tell=_tell)
+    health = Health(tell=say)
     App(loaded, health).check()
     files = ", ".join(map(str, loaded.files)) or "no file, defaults only"
     if health.problems:
@@ -53,15 +53,11 @@ def check(extra: Path | None) -> int:
 
 
 @config.command()
-@_FILE
+@config_option
 def path(extra: Path | None) -> None:
     """List the files that are read, in their order, and which of them exist."""
     for file in configuration.sources(extra):
         click.echo(f"{printable(str(file))}{'' if file.exists() else '  (not there)'}")
-
-
-def _tell(line: str) -> None:
-    click.echo(f"outwatch: {printable(line, 2000)}", err=True)
 
 
 def _whole(app: App) -> dict[str, Any]:

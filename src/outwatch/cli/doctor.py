@@ -8,6 +8,7 @@ import rich_click as click
 
 from outwatch import __version__
 from outwatch.app import SENSORS, App
+from outwatch.cli.options import config_option
 from outwatch.engine import config as configuration
 from outwatch.engine import registry
 from outwatch.engine.health import Health
@@ -20,7 +21,7 @@ _SWITCHED: tuple[registry.Room, ...] = ("enrichers", "lookups", "detectors", "si
 
 
 @click.command()
-@click.option("--config", "extra", type=click.Path(path_type=Path, dir_okay=False), help="Another configuration file, read last.")
+@config_option
 def doctor(extra: Path | None) -> None:
     """Say what outwatch can see on this machine, what it can't see, and how to change that."""
     loaded = configuration.load(extra)

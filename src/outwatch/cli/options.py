@@ -64,7 +64,18 @@ class Common:
     def tell(self, line: str) -> None:
         """Say something to the user, beside the data."""
         if not self.quiet:
-            click.echo(f"outwatch: {printable(line, 2000)}", err=True)
+            say(line)
+
+
+config_option = click.option(
+    "--config", "extra", type=click.Path(path_type=Path, dir_okay=False), help="Another configuration file, read last."
+)
+"""``--config`` for commands that don't watch."""
+
+
+def say(line: str) -> None:
+    """Say something to the user, beside the data."""
+    click.echo(f"outwatch: {printable(line, 2000)}", err=True)
 
 
 _MODES: tuple[Mode, ...] = ("json", "jsonl", "plain")

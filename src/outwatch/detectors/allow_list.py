@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, ClassVar, Literal
@@ -13,7 +13,7 @@ import msgspec
 
 from outwatch.engine.verdict import POINTS
 from outwatch.errors import RuleError
-from outwatch.guard.text import printable
+from outwatch.guard.text import cleaned, printable
 from outwatch.model.interfaces import Field, Part, PartConfig
 from outwatch.model.records import Connection, Detection, Family, Judged, Scope, asked_name
 from outwatch.net import domains
@@ -182,6 +182,29 @@ class AllowList:
         )
 
 
+def mistakes(entries: Iterable[Mapping[str, object]]) -> dict[int, str]:
+    """Check entries before they are written anywhere: position and reason of each that the detector could not use."""
+    found: dict[int, str] = {}
+    for at, entry in enumerate(entries):
+        try:
+            ready = msgspec.convert(entry, Entry)
+        except msgspec.ValidationError as error:
+            found[at] = printable(str(error))
+            continue
+        problems = AllowList(AllowListConfig(entries=(ready,)), place=RuleError.at_key).problems
+        if problems:
+            found[at] = problems[0].reason
+    return found
+
+
+def plain_list(data: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of a plain list that say something; ``#`` begins a comment."""
+    for number, line in enumerate(cleaned(data, len(data) + 1).splitlines(), 1):
+        text = line.partition("#")[0].strip(" \t\ufeff\0")
+        if text:
+            yield number, text
+
+
 def _mistake(entry: Entry) -> tuple[str, str, str] | None:
     """Give key, value and reason if an entry can't be used, whatever its destination."""
     limits = [entry.destination, entry.port, entry.transport, entry.program, entry.sha256, entry.user]
@@ -191,7 +214,7 @@ def _mistake(entry: Entry) -> tuple[str, str, str] | None:
         return "port", str(entry.port), f"{printable(str(entry.port))!r} is no port (0 to 65535) or range such as 8000-8100"
     if entry.sha256 is not None and not _SHA256.match(entry.sha256):
         return "sha256", entry.sha256, "a SHA-256 has 64 hexadecimal digits"
-    if entry.program and not (entry.destination or entry.sha256) and _INTERPRETER.match(re.split(r"[\\/]", entry.program)[-1]):
+    if entry.program and not entry.destination and _INTERPRETER.match(re.split(r"[\\/]", entry.program)[-1]):
         return "program", entry.program, "an interpreter runs any script; name a destination too"
     return None
 
