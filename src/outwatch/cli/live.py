@@ -82,6 +82,8 @@ def _look(common: Common, request: Request, *, at_end: bool) -> Outcome:
         spell=_SPELLINGS.get(common.mode),
     )
     outcome = app.run(request)
+    if common.verbose:
+        common.tell(f"sensor: {outcome.summary.sensor}")
     if not streaming:
         _print(common, request, outcome)
     return outcome

@@ -59,7 +59,10 @@ class Common:
 
     def app(self) -> App:
         """Read the configuration and make ready to build parts; talk goes to stderr."""
-        return App(configuration.load(self.config), Health(tell=self.tell))
+        loaded = configuration.load(self.config)
+        if self.verbose:
+            self.tell(f"configuration: {', '.join(map(str, loaded.files)) or 'no file, defaults only'}")
+        return App(loaded, Health(tell=self.tell))
 
     def tell(self, line: str) -> None:
         """Say something to the user, beside the data."""

@@ -1,0 +1,123 @@
+"""What exists is documented: commands, options, settings, record keys, detectors; and what the documents point at exists."""
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pytest
+
+from outwatch.app import ROOMS
+from outwatch.cli.group import outwatch
+from outwatch.engine import registry
+from outwatch.engine.config import Settings
+from outwatch.model.records import Connection, EventsLost, Question, Summary
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")])
+
+
+def _text(name: str) -> str:
+    return (ROOT / "docs" / "reference" / name).read_text("utf-8")
+
+
+def _commands(group: click.Group, parent: click.Context) -> Iterator[tuple[str, click.Command]]:
+    for name in group.list_commands(parent):
+        command = group.get_command(parent, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=parent)
+        if isinstance(command, click.Group):
+            yield from _commands(command, context)
+        else:
+            yield context.command_path, command
+
+
+COMMANDS = dict(_commands(outwatch, click.Context(outwatch, info_name="outwatch")))
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_every_command_is_in_the_reference(path: str) -> None:
+    assert re.search(rf"`{re.escape(path)}[ `]", _text("commands.md"))
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_every_option_is_in_the_reference_and_says_what_it_is_for(path: str) -> None:
+    for parameter in COMMANDS[path].params:
+        if isinstance(parameter, click.Option):
+            longest = max(parameter.opts, key=len)
+            assert re.search(rf"`{re.escape(longest)}[ `]", _text("commands.md")), longest
+            assert parameter.help, longest
+
+
+def _settings() -> Iterator[str]:
+    rooms = set(ROOMS)
+    for field in msgspec.structs.fields(Settings):
+        if field.name in rooms:
+            continue
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from (f"{field.name}.{inner.name}" for inner in msgspec.structs.fields(field.type))
+        else:
+            yield field.name
+    for room in ROOMS:
+        for part in registry.parts(room, lambda name, error: pytest.fail(f"{name}: {error}")):
+            yield from (f"{room}.{part.name}.{field.name}" for field in msgspec.structs.fields(part.config))
+
+
+@pytest.mark.parametrize("key", sorted(_settings()))
+def test_every_setting_is_in_the_reference(key: str) -> None:
+    assert f"`{key}`" in _text("detectors.md" if key.startswith("detectors.") else "configuration.md")
+
+
+def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
+    for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined]
+        path = f"{prefix}{field.encode_name}"
+        types = field.type.types if isinstance(field.type, msgspec.inspect.UnionType) else (field.type,)
+        inner = next((one.cls for one in types if isinstance(one, msgspec.inspect.StructType)), None)
+        if inner is None or path in {"process.parent", "outwatch.attribution"}:
+            yield path
+        else:
+            yield from _keys(inner, f"{path}.")
+
+
+@pytest.mark.parametrize("key", sorted({key for kind in (Connection, Question, EventsLost, Summary) for key in _keys(kind)}))
+def test_every_key_of_a_record_is_in_the_reference(key: str) -> None:
+    assert re.search(rf"`{re.escape(key)}`", _text("records.md")), key
+
+
+def test_every_detector_has_a_chapter() -> None:
+    chapters = re.findall(r"^## `(\w+)`", _text("detectors.md"), re.MULTILINE)
+    assert sorted(chapters) == registry.names("detectors")
+
+
+def test_the_manual_page_is_what_the_command_tree_gives() -> None:
+    spec = importlib.util.spec_from_file_location("manual", ROOT / "packaging" / "manual.py")
+    assert spec is not None
+    assert spec.loader is not None
+    manual = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(manual)
+    assert (ROOT / "packaging" / "man" / "outwatch.1").read_text("utf-8") == manual.page(), "run make man"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text("utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+def test_the_first_two_commands_of_the_readme_set_everything_up() -> None:
+    commands = re.findall(r"^\$ (.+)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert [command.split("#")[0].strip() for command in commands[:2]] == ["make run", "make test"]
+
+
+def test_locked_requirements_have_checksums_and_name_no_index() -> None:
+    for name in ("run.txt", "dev.txt"):
+        text = (ROOT / "requirements" / name).read_text("utf-8")
+        assert "://" not in text
+        assert not re.search(r"^--?(index|extra|find)", text, re.MULTILINE)
+        pinned = re.findall(r"^(\S+==\S+)(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)
+        assert pinned
+        assert all("--hash=sha256:" in rest for _, rest in pinned)
