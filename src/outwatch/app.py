@@ -44,7 +44,8 @@ class Request:
     """What to watch and where the records go.
 
     ``paths`` are recordings (none: this machine, live). ``once`` stops after the first picture, ``seconds`` after that time.
-    ``stream`` and ``spell`` print records as they come; ``shown`` picks those to print.
+    ``stream`` and ``spell`` print records as they come; ``shown`` picks those to print. Of connections that ended the
+    picture keeps ``most_ended`` (none given: all).
     """
 
     paths: Sequence[str] = ()
@@ -58,6 +59,7 @@ class Request:
     stream: BinaryIO | None = None
     spell: Callable[[Record], bytes | None] | None = None
     shown: Callable[[Judged], bool] = lambda _record: True
+    most_ended: int | None = None
     companion: Companion | None = None
 
 
@@ -129,7 +131,7 @@ class App:
         enrichers = self._build("enrichers", offers, live=live)
         offers["processes"] = next((one for one in enrichers if hasattr(one, "identify")), None)
         lookups = self._build("lookups", offers, live=live) if request.lookups == "auto" else []
-        picture = Picture(health=self.health)
+        picture = Picture(health=self.health, most_ended=request.most_ended)
         pipeline = Pipeline(
             enrichers=[*enrichers, *lookups],
             detectors=self.detectors(),
@@ -139,7 +141,7 @@ class App:
         drive = Drive(
             sensor=self._sensor(request.sensor if live else "replay", offers),
             pipeline=pipeline,
-            sinks=[picture, *self._sinks(request)],
+            sinks=[*([picture] if live or request.stream is None else []), *self._sinks(request)],
             lookups=lookups,
             health=self.health,
             host=self.host,

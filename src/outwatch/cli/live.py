@@ -15,6 +15,7 @@ from outwatch.model.records import Judged, Record
 from outwatch.views.terminal.plain import plain
 from outwatch.views.terminal.words import is_hidden
 
+_MOST_ENDED = 5_000  # connections that a long watch still shows after their end
 _SPELLINGS = {"jsonl": wire.encode, "plain": plain}
 
 
@@ -47,7 +48,7 @@ def watch(common: Common, seconds: float | None, recordings: tuple[str, ...]) ->
     if common.mode == "table" and not live_screen:
         common = replace(common, mode="plain")
     companion = _screen(common) if live_screen else None
-    outcome = _look(common, Request(paths=recordings, seconds=seconds, companion=companion), at_end=live_screen)
+    outcome = _look(common, Request(paths=recordings, seconds=seconds, companion=companion, most_ended=_MOST_ENDED), at_end=live_screen)
     return _code(common, outcome)
 
 
@@ -128,11 +129,10 @@ def _code(common: Common, outcome: Outcome) -> int:
     if outcome.failure is not None:
         common.tell(str(outcome.failure))
         return FAILED
-    if common.fail_on is not None:
-        worst = max((ORDER[band] for band in (record.outwatch.verdict for record in outcome.records) if band), default=0)
-        if worst >= ORDER[common.fail_on]:  # type: ignore[index]
-            return FINDINGS
     summary = outcome.summary
+    reached = {band for band, order in ORDER.items() if common.fail_on and order >= ORDER[common.fail_on]}
+    if any(summary.verdicts.get(band) for band in reached):
+        return FINDINGS
     incomplete = (
         summary.lost or summary.not_checked or summary.broken_lines or summary.problems or summary.unattributed_why.get("no_rights")
     )

@@ -15,6 +15,7 @@ from outwatch.app import SENSORS, App
 from outwatch.engine import config as configuration
 from outwatch.engine.health import Health
 from outwatch.guard.text import printable
+from outwatch.model.records import Band
 
 Mode = Literal["table", "plain", "json", "jsonl"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -50,7 +51,7 @@ class Common:
     lookups: Literal["auto", "cached", "off"]
     no_dns: bool
     log: Path | None
-    fail_on: str | None
+    fail_on: Band | None
     strict: bool
     config: Path | None
     no_color: bool

@@ -3,16 +3,18 @@
 A part that raises loses its own word on that one record: it is counted, told once, and everything else goes on.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
 from outwatch.engine.health import Health
+from outwatch.engine.latest import Latest
 from outwatch.engine.tally import Tally, has_facts
 from outwatch.engine.verdict import Judge, Verdict
 from outwatch.model.interfaces import Detector, Enricher
 from outwatch.model.records import Connection, Detection, EventsLost, Judged, Observation, Record
+
+_LATER = frozenset({"traffic", "close"})  # what is said of a connection that was spoken of before
 
 
 class Pipeline:
@@ -25,16 +27,14 @@ class Pipeline:
         detectors: Sequence[Detector],
         judge: Judge,
         health: Health,
-        capacity: int = 100_000,
     ) -> None:
-        """Take the parts in the order in which they work; the last word on ``capacity`` connections is remembered."""
+        """Take the parts in the order in which they work."""
+        self._enrichers = enrichers
         self._detectors = [(detector, has_facts(detector.needs)) for detector in detectors]
         self.tally = Tally({detector.name: ready for detector, ready in self._detectors})
-        self._enrichers = enrichers
         self._judge = judge
         self._health = health
-        self._capacity = capacity
-        self._latest: OrderedDict[str, Judged] = OrderedDict()
+        self._latest = Latest()
 
     def process(self, batch: Iterable[Observation]) -> list[Record]:
         """Give the records that a batch of observations comes to."""
@@ -43,7 +43,7 @@ class Pipeline:
     def reissue(self, ids: Iterable[str]) -> list[Record]:
         """Enrich and judge connections again because something came to light; those that did not change are left out."""
         issued: list[Record] = []
-        for known in [self._latest[identity] for identity in ids if identity in self._latest]:
+        for known in [known for identity in ids if (known := self._latest.get(identity))]:
             again = self._judged(known)
             if again != known:
                 issued.append(self._keep(replace(again, revision=known.revision + 1), known))
@@ -51,6 +51,8 @@ class Pipeline:
 
     def _issue(self, seen: Judged) -> Judged:
         known = self._latest.get(seen.id)
+        if known is None and self._latest.forgotten and (seen.revision > 1 or seen.event.action in _LATER):
+            self._health.problem("too many connections at once to remember: some that changed later are counted twice")
         judged = self._judged(seen)
         if not judged.revision:
             judged = replace(judged, revision=known.revision + 1 if known else 1)
@@ -60,9 +62,7 @@ class Pipeline:
 
     def _keep(self, judged: Judged, known: Judged | None) -> Judged:
         self.tally.count(judged, known)
-        self._latest[judged.id] = judged
-        if known is None and len(self._latest) > self._capacity:
-            self._latest.popitem(last=False)
+        self._latest.keep(judged)
         return judged
 
     def _lost(self, loss: EventsLost) -> EventsLost:

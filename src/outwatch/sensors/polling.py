@@ -89,13 +89,15 @@ class Polling:
     def check(self) -> None:
         """Raise ``SensorUnavailable`` where the system's table can't be read at all."""
         try:
-            next(iter(self._rows()), None)
+            psutil.Process().net_connections("inet")
         except (psutil.Error, OSError, RuntimeError) as error:
             raise SensorUnavailable(f"the table of sockets can't be read ({error})", "run it with more rights") from error
 
     def observe(self, stop: StopEvent) -> Iterator[Sequence[Connection]]:
-        """Yield what is there, then what has changed at each look."""
-        while not stop.is_set():
+        """Yield what is there, then what has changed at each look, once more when it is to stop."""
+        ending = False
+        while not ending:
+            ending = stop.is_set()  # a last look tells what happened since the one before
             began = time.monotonic()
             changes = self.look()
             took = time.monotonic() - began

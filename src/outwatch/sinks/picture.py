@@ -1,5 +1,6 @@
 """The picture of a watch: the latest revision of everything seen, for tables and explanations."""
 
+from collections import deque
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -16,11 +17,13 @@ class Picture:
 
     name: ClassVar[str] = "picture"
 
-    def __init__(self, *, health: Health, capacity: int = 500_000) -> None:
-        """Hold at most ``capacity`` records."""
+    def __init__(self, *, health: Health, capacity: int = 500_000, most_ended: int | None = None) -> None:
+        """Hold at most ``capacity`` records; with ``most_ended``, of connections that ended only the latest so many."""
         self._records: dict[str, Judged] = {}
+        self._ended: deque[str] = deque()
         self._health = health
         self._capacity = capacity
+        self._most_ended = most_ended
 
     async def write(self, records: Sequence[Record]) -> None:
         """Take what is newer than what is known."""
@@ -32,6 +35,13 @@ class Picture:
                 self._health.lose(LAYER, 1)
             elif known is None or known.revision <= record.revision:
                 self._records[record.id] = record
+                if self._most_ended is not None and record.event.action == "close":
+                    self._forget_old(record.id, self._most_ended)
+
+    def _forget_old(self, ended: str, most: int) -> None:
+        self._ended.append(ended)
+        while len(self._ended) > most:
+            self._records.pop(self._ended.popleft(), None)
 
     async def close(self) -> None:
         """Keep everything: the picture is looked at after the watch."""
