@@ -73,8 +73,9 @@ def run(arguments: Sequence[str]) -> int:
         code = outwatch.main(list(arguments), prog_name="outwatch", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        _reader_gone()
+        _give_up_stdout()
     except OSError as error:
+        _give_up_stdout()
         code = _say(f"can't write standard output: {error.strerror or error}", FAILED)
     except click.exceptions.Exit as end:
         code = end.exit_code
@@ -94,8 +95,8 @@ def _say(text: str, code: int) -> int:
     return code
 
 
-def _reader_gone() -> None:
-    """End quietly when whoever read our output has gone; the rest of it goes nowhere."""
+def _give_up_stdout() -> None:
+    """Let the rest of our output go nowhere: its reader has gone or its disk is full, and flushing it would fail again."""
     with contextlib.suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

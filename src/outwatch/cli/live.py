@@ -7,7 +7,7 @@ from typing import Any
 import rich_click as click
 
 from outwatch.app import Companion, Outcome, Request
-from outwatch.cli.group import DONE, FAILED, FINDINGS, INCOMPLETE, INTERRUPTED
+from outwatch.cli.group import DONE, FINDINGS, INCOMPLETE, INTERRUPTED
 from outwatch.cli.options import Common, Duration, colours, common
 from outwatch.engine.verdict import ORDER
 from outwatch.model import wire
@@ -127,8 +127,7 @@ def _screen(common: Common) -> Companion:
 def _code(common: Common, outcome: Outcome) -> int:
     """Give the exit code: failed, findings, incomplete, done, in this order."""
     if outcome.failure is not None:
-        common.tell(str(outcome.failure))
-        return FAILED
+        raise outcome.failure
     summary = outcome.summary
     reached = {band for band, order in ORDER.items() if common.fail_on and order >= ORDER[common.fail_on]}
     if any(summary.verdicts.get(band) for band in reached):

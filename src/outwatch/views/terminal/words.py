@@ -52,9 +52,13 @@ def summary_lines(summary: Summary, hidden: dict[str, int] | None = None) -> lis
     if hidden:
         said.append(f"not shown: {', '.join(f'{count} {why}' for why, count in hidden.items())} (--all shows them)")
     if summary.unattributed:
-        why = ", ".join(f"{count} {UNATTRIBUTED.get(one, one)}" for one, count in summary.unattributed_why.items())
+        why = ", ".join(f"{UNATTRIBUTED.get(one, one)}: {count}" for one, count in summary.unattributed_why.items())
         said.append(f"unattributed: {summary.unattributed} ({why})")
-    for label, counts in (("lost", summary.lost), ("not checked", summary.not_checked), ("nothing to judge by", summary.without_fact)):
+    for label, counts in (
+        ("lost", summary.lost),
+        ("not checked", summary.not_checked),
+        ("too little known to judge", summary.without_fact),
+    ):
         if counts:
             said.append(f"{label}: {', '.join(f'{count} ({printable(what)})' for what, count in counts.items())}")
     if summary.broken_lines:
