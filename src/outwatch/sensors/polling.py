@@ -58,12 +58,22 @@ class PollingConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class _Open:
-    """A connection in the table: the last row that showed it, the look that did, and its record (none if it was over before)."""
+    """A connection in the table: the last row that showed it, the look that did, and its record (none if it was over before).
 
-    __slots__ = ("look", "record", "row")
+    ``settled`` says that nothing is to be done as long as its row stays the same; ``looks`` counts those that showed it opening.
+    """
 
-    def __init__(self, row: Any, look: int, record: Connection | None) -> None:
-        self.row, self.look, self.record = row, look, record
+    __slots__ = ("look", "looks", "over", "record", "row", "settled")
+
+    def __init__(self, row: Any, look: int, record: Connection | None, *, over: bool = False) -> None:
+        self.row, self.look, self.record, self.over = row, look, record, over
+        self.looks = 1
+        self.settle()
+
+    def settle(self) -> None:
+        """Find out whether an owner is still to be named, or an opening connection to be followed."""
+        unowned = self.record is not None and self.record.process is None and self.row.pid is not None
+        self.settled = self.over or not (unowned or self.row.status == "SYN_SENT")
 
 
 class Polling:
@@ -111,10 +121,13 @@ class Polling:
         every = f"{self._interval:g} s"
         if self._longest > self._interval * 1.05:
             every += f" (up to {self._longest:.1f} s apart while the machine was busy)"
+        unconnected = f" ({self._unconnected} such sockets)" if self._unconnected else ""
         said = [
-            f"polled every {every}: shorter connections are missed" if self._look > 1 else "one look: what is not open just now is missed",
-            f"unconnected UDP has no destination ({self._unconnected} such sockets)",
+            "one look: what is not open just now is missed" if self._look == 1 else f"polled every {every}: shorter connections are missed",
+            f"unconnected UDP has no destination{unconnected}",
             "bytes sent and received are not known",
+            "who opened a connection is told by listening ports",
+            "only TCP and UDP, and only this network namespace (no containers)",
         ]
         if not self._sees_all:
             said.append("processes of other users are not visible without root")
@@ -142,8 +155,9 @@ class Polling:
                 continue
             known.look = look
             before = known.row
-            if before.status != row.status or before.pid != row.pid:
+            if not known.settled or before.status != row.status or before.pid != row.pid:
                 changes += self._changed(known, row, now, seen_at)
+                known.settle()
         self._listening = listening
         changes += self._opened(fresh, now, seen_at)
         changes += self._closed(now)
@@ -185,13 +199,13 @@ class Polling:
         existing, connect = Event(action="existing"), Event(action="connect", start=now)
         closed = Event(action="close", start=now, end=now)
         for key, row in fresh:
-            over = row.status in _OVER
+            over = self._is_over(row)
             if over and first:  # it ended before this watch began: remembered, so that it is not taken for new
-                self._open[key] = _Open(row, self._look, None)
+                self._open[key] = _Open(row, self._look, None, over=True)
                 continue
             event = existing if first else closed if over else connect
             record = self._record(row, event, now, self._owner(row.pid, seen_at, owners))
-            self._open[key] = _Open(row, self._look, record)
+            self._open[key] = _Open(row, self._look, record, over=over)
             opened.append(record)
         return opened
 
@@ -199,37 +213,52 @@ class Polling:
         """Tell what a different state or owner of a known pair of ends means."""
         before, record = known.row, known.record
         known.row = row
-        was_over, is_over = before.status in _OVER, row.status in _OVER
-        another = row.pid is not None and before.pid is not None and row.pid != before.pid
-        if record is None or was_over or another:
-            if is_over:
+        known.looks += row.status == "SYN_SENT"
+        over = self._is_over(row) or (row.pid is None and before.pid is not None and row.status in _ORPHANED)
+        again = row.status in _OPENING and before.status not in _OPENING
+        if record is None or known.over or again:
+            if over:
                 return []
-            ended = [] if was_over or record is None else [self._ended(record, now)]  # the same two ends, used again
+            ended = [] if known.over or record is None else [self._ended(record, now)]  # the same two ends, used again
+            known.over, known.looks = False, 1
             known.record = self._record(row, Event(action="connect", start=now), now, self._owner(row.pid, seen_at, {}))
             return [*ended, known.record]
-        if is_over:
-            known.record = self._ended(record, now)
+        if over:
+            known.over, known.record = True, self._ended(record, now)
             return [known.record]
-        if row.pid is None:  # the process let go of it; whose it was does not change
+        return self._moved_on(known, before, row, seen_at)
+
+    def _moved_on(self, known: _Open, before: Any, row: Any, seen_at: float) -> list[Connection]:
+        """Tell that an open connection was answered, or that another process holds it now (fork, a passed socket)."""
+        record: Any = known.record
+        if row.pid is None:  # nobody is seen to hold it just now; whose it was does not change
             known.row = _RowOfProcess(row, before.pid)
-        findings = record.outwatch
-        if record.process is None and row.pid is not None:
-            process = self._owner(row.pid, seen_at, {})
-            findings = self._findings(row, process)
-            record = replace(record, process=process)
-        elif before.status not in _OPENING:
+        findings, process = record.outwatch, record.process
+        if row.pid is not None and (process is None or process.pid != row.pid):
+            owner = self._owner(row.pid, seen_at, {})
+            if owner is not None:
+                process, findings = owner, _ATTRIBUTED
+        answered = before.status in _OPENING and row.status not in _OPENING
+        if process is record.process and not answered:
             return []
-        known.record = replace(record, event=replace(record.event, action="traffic"), outwatch=findings)
+        event = replace(record.event, action="traffic")
+        known.record = replace(record, event=event, process=process, outwatch=findings)
         return [known.record]
 
     def _closed(self, now: datetime) -> list[Connection]:
         gone = [key for key, known in self._open.items() if known.look != self._look]
         ended = [self._open.pop(key) for key in gone]
-        return [self._ended(known.record, now) for known in ended if known.record and known.row.status not in _OVER]
+        return [self._ended(known.record, now, known) for known in ended if known.record and not known.over]
+
+    def _is_over(self, row: Any) -> bool:
+        """Tell whether a row shows only the remains of a connection: no process can use it any more."""
+        return row.status in _OVER or (row.pid is None and row.status in _ORPHANED and self._sees_all)
 
     @staticmethod
-    def _ended(record: Connection, now: datetime) -> Connection:
-        return replace(record, event=Event(action="close", start=record.event.start, end=now))
+    def _ended(record: Connection, now: datetime, known: _Open | None = None) -> Connection:
+        """Make the last revision: ``failed`` for one that waited for its answer over several looks and is gone."""
+        unanswered = known is not None and known.row.status == "SYN_SENT" and known.looks > 1
+        return replace(record, event=Event(action="failed" if unanswered else "close", start=record.event.start, end=now))
 
     def _owner(self, pid: int | None, seen_at: float, known: dict[int, Process | None]) -> Process | None:
         if not pid:
@@ -248,7 +277,7 @@ class Polling:
 
     def _record(self, row: Any, event: Event, now: datetime, process: Process | None) -> Connection:
         local, remote = row.laddr, row.raddr
-        ingress = self._is_listener(row.type, local)
+        ingress = row.status != "SYN_SENT" and self._is_listener(row.type, local)
         here, there = (remote, local) if ingress else (local, remote)
         return Connection(
             id=self._next_id(),

@@ -1,6 +1,8 @@
 """Reads recorded traffic instead of watching: files, folders, ``.gz``, or a pipe on standard input."""
 
 import os
+import select
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +17,8 @@ from outwatch.sensors.replay import jsonl
 STDIN = "-"
 _ENDINGS = (".jsonl", ".json", ".ndjson", ".log")
 _BATCH = 256
+_PIECE = 1 << 16
+_PATIENCE = 0.2  # seconds that a silent pipe is waited for before looking whether to stop
 
 
 class Replay:
@@ -31,21 +35,25 @@ class Replay:
     def check(self) -> None:
         """Raise ``SensorUnavailable`` if a path can't be read."""
         for path in self._paths:
-            if path != STDIN and not os.access(path, os.R_OK):
+            if path == STDIN:
+                if sys.stdin is None:
+                    raise SensorUnavailable("standard input is closed", "name a file instead of -")
+            elif not os.access(path, os.R_OK):
                 reason = "no right to read it" if os.path.exists(path) else "no such file or folder"
                 raise SensorUnavailable(f"{path}: {reason}", "name a recording made with --jsonl")
 
     def observe(self, stop: Event) -> Iterator[Sequence[Observation]]:
-        """Yield what the recordings hold, in batches."""
+        """Yield what the recordings hold, in batches; from a pipe at once what it has."""
         batch: list[Observation] = []
         for path in self._files():
-            for observation in self._read(path):
-                batch.append(observation)
-                if len(batch) >= _BATCH:
+            for observation in self._read(path, stop):
+                if observation is not None:
+                    batch.append(observation)
+                if len(batch) >= _BATCH or (observation is None and batch):
                     yield batch
                     batch = []
-                    if stop.is_set():
-                        return
+                if stop.is_set():
+                    return
         if batch:
             yield batch
 
@@ -63,10 +71,30 @@ class Replay:
             else:
                 yield path
 
-    def _read(self, path: str) -> Iterator[Observation]:
+    def _read(self, path: str, stop: Event) -> Iterator[Observation | None]:
         if path == STDIN:
-            return jsonl.observations(sys.stdin.buffer, "stdin", self._broken)
-        return jsonl.read(path, self._broken)
+            yield from jsonl.observations(_pieces(sys.stdin.fileno(), stop), "stdin", self._broken)
+            return
+        try:
+            with open(path, "rb", buffering=0) as file:
+                yield from jsonl.observations(_pieces(file.fileno(), stop), path, self._broken)
+        except OSError as error:
+            self._broken(RuleError(path, None, error.strerror or str(error)))
+
+
+def _pieces(descriptor: int, stop: Event) -> Iterator[bytes | None]:
+    """Read to the end, or until ``stop``; ``None`` whenever a pipe has nothing to give."""
+    waits = sys.platform != "win32" and not stat.S_ISREG(os.fstat(descriptor).st_mode)
+    while not stop.is_set():
+        if waits and not select.select([descriptor], [], [], 0)[0]:
+            yield None
+            while not select.select([descriptor], [], [], _PATIENCE)[0]:
+                if stop.is_set():
+                    return
+        piece = os.read(descriptor, _PIECE)
+        if not piece:
+            return
+        yield piece
 
 
 def _is_recording(path: Path) -> bool:

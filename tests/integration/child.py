@@ -1,0 +1,99 @@
+"""Programs that a test starts: they are talked to line by line, and always ended, by their own pid."""
+
+import contextlib
+import os
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+LONG = 30.0  # seconds until a test gives up; on a healthy machine nothing comes near
+
+
+def anything(_line: str) -> bool:
+    return True
+
+
+class Child:
+    """A running program; its standard output comes line by line, its standard error is kept in a file."""
+
+    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str = "/") -> None:
+        # A file, because a full pipe that nobody reads would stop the program.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=env, cwd=cwd, bufsize=0
+        )
+        self.lines: list[str] = []
+        self.errors = ""
+        self._rest = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.end()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+
+    def line(self, wanted: Callable[[str], bool] = anything, within: float = LONG) -> str:
+        """Read lines up to the first that is wanted."""
+        limit = time.monotonic() + within
+        while True:
+            self.lines.append(self._next(limit))
+            if wanted(self.lines[-1]):
+                return self.lines[-1]
+
+    def _next(self, limit: float) -> str:
+        assert self.process.stdout is not None
+        while b"\n" not in self._rest:
+            left = limit - time.monotonic()
+            ready = left > 0 and select.select([self.process.stdout], [], [], left)[0]
+            piece = os.read(self.process.stdout.fileno(), 1 << 16) if ready else b""
+            if not piece:
+                raise AssertionError(f"{'it ended' if ready else 'nothing'} after {self.lines[-5:]}; standard error: {self._read_errors()}")
+            self._rest += piece
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.decode("utf-8")
+
+    def wait_for_error(self, text: str, within: float = LONG) -> None:
+        """Wait until standard error holds a text."""
+        limit = time.monotonic() + within
+        while text not in self._read_errors():
+            assert time.monotonic() < limit, f"no {text!r} on standard error: {self._read_errors()}"
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=0.05)
+
+    def end(self, number: int | None = None, within: float = LONG) -> int:
+        """Send a signal if one is given, close its input, and wait; gives the exit code."""
+        if self._errors.closed:
+            return self.process.returncode
+        if number is not None:
+            self.process.send_signal(number)
+        try:
+            out, _ = self.process.communicate(timeout=within)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+            self._close()
+            raise
+        self.lines += (self._rest + out).decode("utf-8").splitlines()
+        self._close()
+        return self.process.returncode
+
+    def _close(self) -> None:
+        self.errors = self._read_errors()
+        self._errors.close()
+
+    def _read_errors(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode("utf-8", "backslashreplace")

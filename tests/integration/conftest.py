@@ -1,0 +1,103 @@
+"""The lab, programs inside it, and an unprivileged user with a home."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .child import LONG, Child
+from .lab import NOBODY, Caller, Lab, missing_for_lab, python_for_nobody
+
+
+@pytest.fixture
+def lab(own_folders: Path) -> Iterator[Lab]:
+    """Build the lab anew for each test: what closes in one must not linger in the next."""
+    reason = missing_for_lab()
+    if reason:
+        pytest.skip(reason)
+    lab = Lab()
+    try:
+        lab.build()
+        yield lab
+    finally:
+        lab.tear_down()
+
+
+@pytest.fixture
+def started() -> Iterator[ExitStack]:
+    """End everything that is entered here, whatever happens."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def caller(lab: Lab, started: ExitStack) -> Callable[..., Caller]:
+    """Start clients in the lab; they end with the test."""
+    return lambda *arguments, **options: started.enter_context(lab.caller(*arguments, **options))
+
+
+@pytest.fixture
+def watcher(lab: Lab, started: ExitStack) -> Callable[..., Child]:
+    """Start outwatch in the lab and let it run; it ends with the test."""
+    return lambda *arguments, **options: started.enter_context(lab.watcher(*arguments, **options))
+
+
+@dataclass(frozen=True)
+class Unprivileged:
+    """A user without rights: a home, an environment and an interpreter that this user can reach."""
+
+    home: Path
+    python: str
+    env: dict[str, str]
+
+    def outwatch(self, lab: Lab, *arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = lab.inside(lab.here, [self.python, "-m", "outwatch", *arguments], NOBODY)
+        return subprocess.run(argv, capture_output=True, text=True, timeout=LONG, env=self.env, cwd="/", check=False)
+
+    def records(self, lab: Lab, *arguments: str) -> list[dict[str, Any]]:
+        done = self.outwatch(lab, *arguments, "--jsonl")
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def caller(self, lab: Lab, program: str | None = None) -> Caller:
+        return lab.caller(program or self.python, user=NOBODY, env=self.env)
+
+
+@pytest.fixture
+def unprivileged(lab: Lab) -> Iterator[Unprivileged]:
+    found = python_for_nobody()
+    if found is None:
+        pytest.skip("no Python interpreter that an unprivileged user can reach")
+    python, env = found
+    home = Path(tempfile.mkdtemp(prefix="home", dir="/var/tmp"))  # not below tmp_path, which others may not enter
+    try:
+        os.chown(home, NOBODY, NOBODY)
+        settings = {"HOME": str(home), "XDG_CONFIG_HOME": f"{home}/config", "OUTWATCH_STATE_DIR": f"{home}/state"}
+        yield Unprivileged(home, python, {**env, **settings, "PATH": os.environ["PATH"]})
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def copied_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Copy an interpreter that runs from anywhere into a folder directly below /tmp, under a name."""
+    folder = Path(tempfile.mkdtemp(prefix="tool", dir="/tmp"))
+    program = os.path.realpath(f"/proc/{os.getpid()}/exe")
+
+    def copy(name: str) -> str:
+        shutil.copy2(program, folder / name)
+        return str(folder / name)
+
+    folder.chmod(0o755)
+    try:
+        yield copy
+    finally:
+        shutil.rmtree(folder)

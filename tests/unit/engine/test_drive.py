@@ -1,0 +1,234 @@
+"""A whole watch with parts made for the purpose: what ends it, what does not, and that nothing is lost unsaid."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from outwatch.engine import drive as driving
+from outwatch.engine.drive import Drive
+from outwatch.engine.health import Health
+from outwatch.engine.pipeline import Pipeline
+from outwatch.engine.verdict import Judge
+from outwatch.errors import ConfigError, OutputError, OutwatchError, SensorFailed
+from outwatch.model.records import Connection, EventsLost, Host, Judged, Observation, Record, Summary
+
+MAKE = Callable[..., Connection]
+PATIENCE = 20.0
+
+
+class Plays:
+    """A sensor that plays one script a start: batches, errors to raise, or the word to wait for the stop."""
+
+    name = "plays"
+
+    def __init__(self, *starts: Sequence[object], live: bool = True) -> None:
+        self.starts, self.live = list(starts), live
+        self.started = 0
+
+    def check(self) -> None:
+        """Run anywhere."""
+
+    def blind(self) -> Sequence[str]:
+        return ("the dark",)
+
+    def observe(self, stop: threading.Event) -> Iterator[Sequence[Observation]]:
+        script = self.starts[min(self.started, len(self.starts) - 1)]
+        self.started += 1
+        for act in script:
+            if isinstance(act, Exception):
+                raise act
+            if act == "wait":
+                stop.wait(PATIENCE)
+            else:
+                yield act  # type: ignore[misc]
+
+
+class Takes:
+    """A sink that fails at the writes it was told to."""
+
+    def __init__(self, name: str = "takes", faults: dict[int, Exception] | None = None, at_close: Exception | None = None) -> None:
+        self.name, self.faults, self.at_close = name, faults or {}, at_close
+        self.writes, self.closed = 0, 0
+        self.records: list[Record] = []
+
+    async def write(self, records: Sequence[Record]) -> None:
+        self.writes += 1
+        if fault := self.faults.get(self.writes):
+            raise fault
+        self.records += records
+
+    async def close(self) -> None:
+        self.closed += 1
+        if self.at_close:
+            raise self.at_close
+
+    def ids(self) -> list[str]:
+        return [one.id for one in self.records if isinstance(one, Judged)]
+
+
+def assemble(sensor: Plays, *sinks: Takes, lookups: Sequence[Any] = (), health: Health | None = None) -> Drive:
+    health = health or Health()
+    pipeline = Pipeline(enrichers=lookups, detectors=(), judge=Judge(), health=health)
+    return Drive(sensor=sensor, pipeline=pipeline, sinks=sinks, lookups=lookups, health=health, host=Host(name="here"))  # type: ignore[arg-type]
+
+
+def run(drive: Drive, **how: Any) -> Summary:
+    async def whole() -> Summary:
+        summary = await asyncio.wait_for(drive.run(**how), PATIENCE)
+        await drive.finish(summary)
+        return summary
+
+    return asyncio.run(whole())
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a sensor that died be restarted at once."""
+    monkeypatch.setattr(driving, "_LONGEST_PAUSE", 0.001)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_what_a_sensor_sees_reaches_every_sink_and_the_summary_last(connection: MAKE, *, live: bool) -> None:
+    first, second = Takes(), Takes()
+    sensor = Plays([[connection(id=f"c{number}") for number in range(600)], [connection(id="last")]], live=live)
+    summary = run(assemble(sensor, first, second))
+    assert first.ids() == second.ids() == [*(f"c{number}" for number in range(600)), "last"]
+    assert first.records[-1] is summary
+    assert (first.closed, second.closed) == (1, 1)
+    assert (summary.seen, summary.blind, summary.sensor) == (601, ("the dark",), "plays")
+    assert summary.host == (Host(name="here") if live else None)
+    assert summary.event is not None
+    assert summary.event.start is not None
+    assert summary.event.end is not None
+    assert summary.event.start <= summary.event.end
+
+
+def test_once_ends_after_the_first_picture(connection: MAKE) -> None:
+    sink = Takes()
+    run(assemble(Plays([[connection(id="first")], "wait", [connection(id="second")]]), sink), once=True)
+    assert sink.ids() == ["first"]
+
+
+def test_a_watch_ends_when_its_time_is_over(connection: MAKE) -> None:
+    sink = Takes()
+    run(assemble(Plays([[connection(id="first")], "wait"]), sink), seconds=0.05)
+    assert sink.ids() == ["first"]
+
+
+def test_a_watch_can_be_stopped_from_another_thread_and_also_before_it_begins(connection: MAKE) -> None:
+    class Stops(Takes):
+        async def write(self, records: Sequence[Record]) -> None:
+            await super().write(records)
+            thread = threading.Thread(target=drive.stop)
+            thread.start()
+            thread.join(PATIENCE)
+
+    sink = Stops()
+    drive = assemble(Plays([[connection()], "wait"]), sink)
+    run(drive)
+    assert sink.ids() == ["c1"]
+    unborn = assemble(Plays([[connection()]]))
+    unborn.stop()
+    assert run(unborn).seen == 0
+
+
+@pytest.mark.parametrize("fault", [ValueError("gone"), SensorFailed("the ring was torn down")], ids=["any error", "SensorFailed"])
+def test_a_live_sensor_that_dies_is_started_again_and_that_is_said(connection: MAKE, fault: Exception) -> None:
+    sensor, sink, health = Plays([[connection(id="a")], fault], [fault], [[connection(id="b")]]), Takes(), Health()
+    summary = run(assemble(sensor, sink, health=health))
+    assert sensor.started == 3
+    assert sink.ids() == ["a", "b"]
+    assert summary.lost == {"sensor plays": 2}
+    assert len(summary.problems) == 1
+
+
+@pytest.mark.parametrize(("live", "once"), [(False, False), (True, True)])
+def test_a_recording_or_a_single_look_that_breaks_is_not_begun_again(connection: MAKE, *, live: bool, once: bool) -> None:
+    sensor = Plays([ValueError("gone")], [[connection()]], live=live)
+    summary = run(assemble(sensor), once=once)
+    assert sensor.started == 1
+    assert summary.seen == 0
+    assert summary.lost == {"sensor plays": 1}
+    assert "sensor plays failed" in summary.problems[0]
+
+
+@pytest.mark.parametrize("error", [ConfigError("file", "key", "no"), OutwatchError("no such recording")])
+def test_what_makes_a_watch_impossible_is_raised_after_the_sinks_were_closed(error: OutwatchError) -> None:
+    sink = Takes()
+    with pytest.raises(type(error)) as caught:
+        run(assemble(Plays([error]), sink))
+    assert caught.value is error
+    assert sink.closed == 1
+
+
+@pytest.mark.security
+def test_losses_reach_the_sinks_as_records_once_each_and_the_summary(connection: MAKE) -> None:
+    sink, health = Takes(), Health()
+    health.lose("queue", 3)
+    summary = run(assemble(Plays([[EventsLost(layer="ring", count=2), connection()]]), sink, health=health))
+    losses = {one.layer: one.count for one in sink.records if isinstance(one, EventsLost)}
+    assert losses == {"ring": 2, "queue": 3}
+    assert summary.lost == {"queue": 3, "ring": 2}
+
+
+def test_a_loss_record_names_the_sensor(connection: MAKE) -> None:
+    sink, health = Takes(), Health()
+    health.lose("queue", 3)
+    run(assemble(Plays([[connection()]]), sink, health=health))
+    assert [one.sensor for one in sink.records if isinstance(one, EventsLost)] == ["plays"]
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("fault", [OutputError("log", "disk full"), RuntimeError("bug")], ids=["full disk", "bug"])
+def test_a_sink_that_fails_stops_no_other_and_all_it_missed_is_counted(connection: MAKE, fault: Exception) -> None:
+    broken, sound = Takes("broken", faults={2: fault}), Takes("sound")
+    drive = assemble(Plays([[connection(id=f"{at}-{number}") for number in range(10)] for at in range(5)]), broken, sound)
+    summary = run(drive)
+    assert len(sound.ids()) == 50
+    assert len(broken.ids()) + summary.lost["sink broken"] == 50
+    assert (drive.failed_sink is fault) == isinstance(fault, OutputError)
+
+
+@pytest.mark.parametrize("fault", [OutputError("log", "disk full"), RuntimeError("bug")], ids=["full disk", "bug"])
+def test_a_sink_that_can_not_be_closed_keeps_no_other_from_being_closed(connection: MAKE, fault: Exception) -> None:
+    broken, sound = Takes("broken", at_close=fault), Takes("sound")
+    run(assemble(Plays([[connection()]]), broken, sound))
+    assert (broken.closed, sound.closed) == (1, 1)
+
+
+class Finds:
+    """A look-up that knows a connection's user after it was asked."""
+
+    def __init__(self) -> None:
+        self.known = False
+
+    def enrich(self, connection: Connection) -> Connection:
+        from msgspec.structs import replace
+
+        from outwatch.model.records import User
+
+        return replace(connection, user=User(name="found")) if self.known else connection
+
+    def missing(self, connection: Connection) -> Hashable | None:
+        return None if self.known else "user"
+
+    async def find(self, key: Hashable, connection: Connection) -> None:
+        self.known = True
+
+
+def test_what_a_look_up_found_issues_the_connection_again_before_the_end(connection: MAKE) -> None:
+    sink = Takes()
+    summary = run(assemble(Plays([[connection(revision=0)]]), sink, lookups=[Finds()]))
+    words = [(one.revision, one.user and one.user.name) for one in sink.records if isinstance(one, Connection)]
+    assert words == [(1, "alice"), (2, "found")]
+    assert summary.seen == 1
+
+
+@pytest.mark.parametrize("at", [1, 2], ids=["from the fast lane", "from the slow lane"])
+def test_a_closed_pipe_ends_the_watch_as_what_it_is(connection: MAKE, at: int) -> None:
+    sink = Takes(faults={at: BrokenPipeError()})
+    with pytest.raises(BrokenPipeError):
+        run(assemble(Plays([[connection(revision=0)], "wait"]), sink, lookups=[Finds()]), seconds=1.0, patience=0.2)

@@ -1,0 +1,238 @@
+"""Look-ups are asked once for each thing, beside the pipeline, and what they can't answer is counted."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import Any
+
+import pytest
+
+from outwatch.engine.health import Health
+from outwatch.engine.slow_lane import SlowLane
+from outwatch.model.records import Connection, EventsLost
+
+MAKE = Callable[..., Connection]
+PATIENCE = 10.0
+
+
+class Asks:
+    """A look-up whose key is the destination; ``gate`` holds its answers back."""
+
+    def __init__(self, *, gate: asyncio.Event | None = None, fault: Exception | None = None) -> None:
+        self.gate, self.fault = gate, fault
+        self.asked: list[Hashable] = []
+        self.known: set[Hashable] = set()
+
+    def enrich(self, connection: Connection) -> Connection:
+        return connection
+
+    def missing(self, connection: Connection) -> Hashable | None:
+        return None if connection.destination.ip in self.known else connection.destination.ip
+
+    async def find(self, key: Hashable, connection: Connection) -> None:
+        self.asked.append(key)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
+        self.known.add(key)
+
+
+class Answers:
+    """Collects the ids of answered connections."""
+
+    def __init__(self) -> None:
+        self.ids: list[list[str]] = []
+
+    async def __call__(self, ids: Iterable[str]) -> None:
+        self.ids.append(list(ids))
+
+
+async def turns(count: int = 20) -> None:
+    """Let everything that can go on go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def drive(lane_of: Callable[[], SlowLane], body: Callable[[SlowLane], Awaitable[None]]) -> None:
+    """Run a lane beside ``body`` and end it."""
+
+    async def run() -> None:
+        lane = lane_of()
+        task = asyncio.create_task(lane.run())
+        try:
+            await asyncio.wait_for(body(lane), PATIENCE)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_many_connections_that_lack_the_same_ask_once_and_are_all_answered(connection: MAKE) -> None:
+    lookup, answers = Asks(), Answers()
+
+    async def body(lane: SlowLane) -> None:
+        lane.offer([connection(id=f"c{number}", ip="192.0.2.1") for number in range(100)])
+        lane.offer([connection(id="c5", ip="192.0.2.1")])
+        await lane.drain(PATIENCE)
+
+    drive(lambda: SlowLane([lookup], answers, Health()), body)
+    assert lookup.asked == ["192.0.2.1"]
+    assert answers.ids == [[f"c{number}" for number in range(100)]]
+
+
+def test_who_asks_while_the_answer_is_on_its_way_gets_it_too(connection: MAKE) -> None:
+    answers = Answers()
+
+    async def body(lane: SlowLane) -> None:
+        gate = asyncio.Event()
+        lookup.gate = gate
+        lane.offer([connection(id="first")])
+        await turns()
+        assert len(lookup.asked) == 1
+        lane.offer([connection(id="second")])
+        gate.set()
+        await lane.drain(PATIENCE)
+
+    lookup = Asks()
+    drive(lambda: SlowLane([lookup], answers, Health()), body)
+    assert lookup.asked == ["203.0.113.9"]
+    assert answers.ids == [["first", "second"]]
+
+
+def test_nothing_is_asked_for_what_is_known_or_is_no_connection(connection: MAKE) -> None:
+    lookup, answers = Asks(), Answers()
+    lookup.known.add("192.0.2.1")
+
+    async def body(lane: SlowLane) -> None:
+        lane.offer([connection(ip="192.0.2.1"), connection(ip=None), EventsLost(layer="ring", count=1)])
+        await lane.drain(PATIENCE)
+
+    drive(lambda: SlowLane([lookup], answers, Health()), body)
+    assert lookup.asked == []
+    assert answers.ids == []
+
+
+def test_no_more_than_the_workers_look_at_once(connection: MAKE) -> None:
+    lookup = Asks()
+
+    async def body(lane: SlowLane) -> None:
+        lookup.gate = asyncio.Event()
+        lane.offer([connection(id=f"c{number}", ip=f"192.0.2.{number}") for number in range(10)])
+        await turns()
+        assert len(lookup.asked) == 3
+        lookup.gate.set()
+        await lane.drain(PATIENCE)
+
+    drive(lambda: SlowLane([lookup], Answers(), Health(), workers=3), body)
+    assert len(lookup.asked) == 10
+
+
+@pytest.mark.security
+def test_questions_beyond_the_bound_are_counted_as_not_checked(connection: MAKE) -> None:
+    lookup, health = Asks(), Health()
+
+    async def body(lane: SlowLane) -> None:
+        lane.offer([connection(id=f"c{number}", ip=f"192.0.2.{number}") for number in range(10)])
+        lane.offer([connection(id="late", ip="192.0.2.1")])  # what already waits needs no further place
+        await lane.drain(PATIENCE)
+
+    drive(lambda: SlowLane([lookup], Answers(), health, capacity=4), body)
+    assert sorted(map(str, lookup.asked)) == [f"192.0.2.{number}" for number in range(4)]
+    assert health.not_checked == {"queue full": 6}
+
+
+def test_what_is_not_answered_in_time_counts_as_not_checked(connection: MAKE) -> None:
+    health = Health()
+
+    async def body(lane: SlowLane) -> None:
+        lookup.gate = asyncio.Event()
+        lane.offer([connection(id=f"c{number}", ip=f"192.0.2.{number}") for number in range(6)])
+        await turns()
+        await lane.drain(0.01)
+
+    lookup = Asks()
+    drive(lambda: SlowLane([lookup], Answers(), health, workers=2), body)
+    assert health.not_checked == {"out of time": 6}
+
+
+def test_the_end_waits_until_the_last_answer_has_been_passed_on(connection: MAKE) -> None:
+    events: list[str] = []
+
+    async def body(lane: SlowLane) -> None:
+        lane.offer([connection()])
+        await asyncio.wait_for(entered.wait(), PATIENCE)
+        draining = asyncio.create_task(lane.drain(PATIENCE))
+        await turns()
+        events.append("drained" if draining.done() else "waiting")
+        gate.set()
+        await draining
+        events.append("end")
+
+    async def slow(_ids: Iterable[str]) -> None:
+        entered.set()
+        await gate.wait()
+        events.append("passed on")
+
+    entered, gate = asyncio.Event(), asyncio.Event()
+    drive(lambda: SlowLane([Asks()], slow, Health()), body)
+    assert events == ["waiting", "passed on", "end"]
+
+
+@pytest.mark.security
+def test_a_look_up_that_fails_stops_no_other_and_is_counted(connection: MAKE) -> None:
+    broken, sound, answers, health = Asks(fault=ValueError("bad reply")), Asks(), Answers(), Health()
+
+    async def body(lane: SlowLane) -> None:
+        lane.offer([connection(id=f"c{number}", ip=f"192.0.2.{number}") for number in range(5)])
+        await lane.drain(PATIENCE)
+
+    drive(lambda: SlowLane([broken, sound], answers, health), body)
+    assert len(broken.asked) == len(sound.asked) == 5
+    assert sound.known == {f"192.0.2.{number}" for number in range(5)}
+    assert health.lost == {"Asks": 5}
+    assert not health.not_checked
+
+
+@pytest.mark.security
+def test_a_look_up_that_can_not_say_what_is_missing_stops_no_other(connection: MAKE) -> None:
+    class Mute(Asks):
+        def missing(self, connection: Connection) -> Hashable | None:
+            raise KeyError(connection.id)
+
+    sound, health = Asks(), Health()
+
+    async def body(lane: SlowLane) -> None:
+        lane.offer([connection()])
+        await lane.drain(PATIENCE)
+
+    drive(lambda: SlowLane([Mute(), sound], Answers(), health), body)
+    assert sound.asked == ["203.0.113.9"]
+    assert health.lost == {"Mute": 1}
+
+
+@pytest.mark.parametrize("lookups", [[], [Asks()]])
+def test_the_end_of_an_idle_lane_comes_at_once(lookups: list[Any]) -> None:
+    health = Health()
+    ended: list[bool] = []
+
+    async def body(lane: SlowLane) -> None:
+        await lane.drain(PATIENCE)
+        ended.append(True)
+
+    drive(lambda: SlowLane(lookups, Answers(), health), body)
+    assert ended == [True]
+    assert not health.not_checked
+
+
+def test_a_lane_can_be_drained_more_than_once(connection: MAKE) -> None:
+    answers = Answers()
+
+    async def body(lane: SlowLane) -> None:
+        for number in range(3):
+            lane.offer([connection(id=f"c{number}", ip=f"192.0.2.{number}")])
+            await lane.drain(PATIENCE)
+            assert len(answers.ids) == number + 1
+
+    drive(lambda: SlowLane([Asks()], answers, Health()), body)
+    assert answers.ids == [["c0"], ["c1"], ["c2"]]

@@ -1,0 +1,190 @@
+"""Checksums of executables: of the file that runs, never of another one."""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from outwatch.engine.health import Health
+from outwatch.enrichers.process import Processes
+from outwatch.lookups import hashing
+from outwatch.lookups.hashing import Hashing, HashingConfig, sha256_of
+from outwatch.model.interfaces import PartConfig
+from outwatch.model.records import Connection, Hash, Process
+
+Make = Callable[..., Connection]
+SHELL, SLEEP = shutil.which("bash"), shutil.which("sleep")
+
+
+@pytest.fixture
+def health() -> Health:
+    """Give fresh counters."""
+    return Health()
+
+
+@pytest.fixture
+def lookup(health: Health, monkeypatch: pytest.MonkeyPatch) -> Hashing:
+    """Give a look-up that finds executables by their path, so that tests need no processes."""
+    monkeypatch.setattr(hashing, "_path", lambda process: process.executable or "")
+    return Hashing(HashingConfig(most_mib=1), health=health)
+
+
+def of(make: Make, path: Path | str | None, entity: str | None = "e1", pid: int | None = 7) -> Connection:
+    """Make a connection of the program at a path."""
+    return make(process=Process(pid=pid, executable=None if path is None else str(path), entity_id=entity))
+
+
+def found(lookup: Hashing, record: Connection) -> str | None:
+    """Look a connection up as the slow lane does, and give the hash it has then."""
+    key = lookup.missing(record)
+    if key is not None:
+        asyncio.run(lookup.find(key, record))
+    process = lookup.enrich(record).process
+    return process.hash.sha256 if process and process.hash else None
+
+
+def test_the_checksum_is_added_once_it_is_known(lookup: Hashing, connection: Make, tmp_path: Path) -> None:
+    (tmp_path / "prog").write_bytes(b"content" * 400_000)
+    record = of(connection, tmp_path / "prog")
+    assert lookup.enrich(record) is record
+    Path(tmp_path / "prog").write_bytes(b"content")
+    assert found(lookup, record) == hashlib.sha256(b"content").hexdigest()
+    assert lookup.missing(record) is None
+
+
+def test_a_file_is_hashed_once_for_all_processes_that_run_it(
+    lookup: Hashing, connection: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prog").write_bytes(b"content")
+    digest = found(lookup, of(connection, tmp_path / "prog", "e1"))
+    monkeypatch.setattr(hashing, "sha256_of", lambda *_: pytest.fail("hashed again"))
+    assert found(lookup, of(connection, tmp_path / "prog", "e2", pid=8)) == digest
+
+
+def test_a_file_changed_since_has_its_own_checksum(lookup: Hashing, connection: Make, tmp_path: Path) -> None:
+    (tmp_path / "prog").write_bytes(b"one")
+    first = found(lookup, of(connection, tmp_path / "prog", "e1"))
+    (tmp_path / "prog").write_bytes(b"two")
+    os.utime(tmp_path / "prog", (1, 1))
+    second = found(lookup, of(connection, tmp_path / "prog", "e2"))
+    assert first != second == hashlib.sha256(b"two").hexdigest()
+
+
+@pytest.mark.security
+def test_a_file_exchanged_between_question_and_answer_is_not_hashed(
+    lookup: Hashing, health: Health, connection: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "prog").write_bytes(b"trusted")
+    record = of(connection, tmp_path / "prog")
+    key = lookup.missing(record)
+    assert key is not None
+    (tmp_path / "other").write_bytes(b"hostile")
+    os.replace(tmp_path / "other", tmp_path / "prog")
+    asyncio.run(lookup.find(key, record))
+    assert lookup.enrich(record).process == record.process
+    assert health.not_checked["executable could not be hashed"] == 1
+
+
+def test_a_file_that_is_too_large_is_counted_as_not_checked(lookup: Hashing, health: Health, connection: Make, tmp_path: Path) -> None:
+    with open(tmp_path / "prog", "wb") as file:
+        file.truncate((1 << 20) + 1)
+    record = of(connection, tmp_path / "prog")
+    assert found(lookup, record) is None
+    assert health.not_checked == {"executable too large to hash": 1}
+    assert lookup.missing(record) is None
+
+
+@pytest.mark.parametrize("kind", ["none", "folder", "pipe"])
+def test_what_is_no_file_is_never_asked_for(lookup: Hashing, connection: Make, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        if sys.platform == "win32":
+            pytest.skip("this system has no named pipes among its files")
+        os.mkfifo(path)
+    assert lookup.missing(of(connection, path)) is None
+
+
+@pytest.mark.parametrize(("path", "entity", "pid"), [(None, "e", 7), ("/bin/sh", None, 7), ("/bin/sh", "e", None)])
+def test_without_an_identified_process_nothing_is_asked(
+    lookup: Hashing, connection: Make, path: str | None, entity: str | None, pid: int | None
+) -> None:
+    assert lookup.missing(of(connection, path, entity, pid)) is None
+    assert lookup.missing(connection(process=None)) is None
+
+
+def test_a_key_of_somebody_else_is_left_alone(lookup: Hashing, connection: Make) -> None:
+    asyncio.run(lookup.find("not ours", connection()))
+    assert lookup.enrich(connection()).process == connection().process
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("kind", ["missing", "folder", "pipe"])
+def test_only_plain_files_have_a_checksum(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        if sys.platform == "win32":
+            pytest.skip("this system has no named pipes among its files")
+        os.mkfifo(path)
+    assert sha256_of(str(path)) is None
+
+
+@pytest.mark.security
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc here")
+def test_the_checksum_of_a_pids_new_owner_is_not_given_to_the_old_one(health: Health, connection: Make) -> None:
+    gone = Process(pid=os.getpid(), executable="/usr/bin/curl", entity_id="gone", start=datetime(2001, 1, 1, tzinfo=UTC))
+    assert found(Hashing(HashingConfig(), health=health), connection(process=gone)) is None
+
+
+@pytest.mark.security
+@pytest.mark.integration
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc here")
+@pytest.mark.skipif(not SHELL or not SLEEP, reason="bash and sleep are missing")
+def test_a_program_put_in_the_place_of_another_and_executed_has_its_own_checksum(health: Health, connection: Make, tmp_path: Path) -> None:
+    # One process, one path, two programs: the checksum of the first must not vouch for the second.
+    assert SHELL
+    assert SLEEP
+    path, after = str(tmp_path / "prog"), str(tmp_path / "after")
+    shutil.copy(SHELL, path)
+    shutil.copy(SLEEP, after)
+    processes, lookup = Processes(PartConfig(), boot="b"), Hashing(HashingConfig(), health=health)
+    with subprocess.Popen([path, "-c", f"read line; exec '{path}' 60"], stdin=subprocess.PIPE) as child:
+        try:
+
+            def look() -> str | None:
+                record = connection(process=processes.identify(child.pid, time.time()))
+                return found(lookup, processes.enrich(record))
+
+            expected = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in (SHELL, SLEEP)}
+            assert look() == expected[SHELL]
+            os.replace(after, path)
+            assert child.stdin is not None
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            deadline = time.monotonic() + 10
+            while b"60" not in Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0"):
+                assert time.monotonic() < deadline
+            assert look() == expected[SLEEP]
+        finally:
+            child.kill()
+
+
+def test_the_hash_in_a_record_that_is_right_already_changes_nothing(lookup: Hashing, connection: Make, tmp_path: Path) -> None:
+    (tmp_path / "prog").write_bytes(b"x")
+    record = of(connection, tmp_path / "prog")
+    found(lookup, record)
+    once = lookup.enrich(record)
+    assert once.process is not None
+    assert once.process.hash == Hash(sha256=hashlib.sha256(b"x").hexdigest())
+    assert lookup.enrich(once) is once
