@@ -5,9 +5,7 @@ Order, later wins: defaults, ``/etc/outwatch/config.toml``, ``/etc/outwatch/conf
 (allow entries, patterns) add up. A key nobody knows is an error that names the file, the key and the nearest right one.
 """
 
-import difflib
 import os
-import re
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -17,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from outwatch.engine.mistakes import explained, line_of, nearest, text_of
 from outwatch.engine.verdict import VerdictConfig
 from outwatch.errors import ConfigError, FileRefused, RuleError
 from outwatch.guard.files import read_trusted
@@ -30,6 +29,8 @@ PREFIX = "OUTWATCH_"
 DEFAULTS = "default"
 SYSTEM = Path("/etc/outwatch")
 _NOT_KEYS = frozenset({"CONFIG", "COMPLETE"})  # OUTWATCH_* variables that are no settings
+_TEXTS = frozenset({"state_dir", "log_dir", "file"})  # settings that are text whatever they look like
+_DEEPEST = 32  # tables within tables
 _Config = TypeVar("_Config")
 Table = dict[str, Any]
 
@@ -68,6 +69,7 @@ class Config:
     origins: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     unreadable: tuple[Path, ...] = ()
+    _texts: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, room: str, part: Part) -> Any:
         """Give a part's settings in the type it asks for; ``ConfigError`` if they don't fit."""
@@ -79,7 +81,7 @@ class Config:
         try:
             return msgspec.convert(table, kind, strict=True)
         except msgspec.ValidationError as error:
-            key, hint = _explained(str(error), kind)
+            key, hint = explained(str(error), table, kind)
             dotted = ".".join(filter(None, [prefix, key]))
             raise ConfigError(self.origin(dotted), dotted, hint) from error
 
@@ -88,23 +90,22 @@ class Config:
         for name in getattr(self.settings, room):
             if name not in known:
                 key = f"{room}.{name}"
-                raise ConfigError(self.origin(key), key, f"no such part{_nearest(name, known)}")
+                raise ConfigError(self.origin(key), key, f"no such part{nearest(name, known)}")
 
     def origin(self, key: str) -> str:
         """Say where a dotted key, or the nearest table around it, was set."""
         while key:
             if key in self.origins:
                 return self.origins[key]
-            inside = next((origin for other, origin in self.origins.items() if other.startswith((f"{key}.", f"{key}["))), None)
-            if inside is not None:
-                return inside
-            key = re.sub(r"(\.[^.\[\]]*|\[\d+\]|^[^.\[\]]*)$", "", key)
+            key = key[: max(key.rfind("."), key.rfind("["), 0)]
         return DEFAULTS
 
     def rule_error(self, key: str, value: str, reason: str) -> RuleError:
         """Place a value that can't be used: the file it comes from, and the line if its text is found there."""
         origin = self.origin(key)
-        return RuleError(origin, _line_of(value, origin), reason)
+        if origin not in self._texts:  # read once: thousands of entries of one file may be wrong
+            self._texts[origin] = text_of(origin)
+        return RuleError(origin, line_of(value, self._texts[origin]), reason)
 
     def networks(self, key: str) -> list[Network]:
         """Give the networks of ``scope.public`` or ``scope.private``."""
@@ -145,11 +146,29 @@ def editable_dir() -> Path:
 
 
 def sources(extra: Path | None = None) -> list[Path]:
-    """List the configuration files that would be read, in their order, whether or not they exist."""
+    """List the configuration files that would be read, in their order, whether or not they exist.
+
+    A ``conf.d`` that may not be listed stands for its files.
+    """
     found: list[Path] = []
     for folder in dict.fromkeys((SYSTEM, user_config_dir())):
-        found += [folder / "config.toml", *sorted((folder / "conf.d").glob("*.toml"))]
-    return [*found, extra] if extra else found
+        found.append(folder / "config.toml")
+        try:
+            found += [folder / "conf.d" / name for name in sorted(os.listdir(folder / "conf.d")) if name.endswith(".toml")]
+        except PermissionError:
+            found.append(folder / "conf.d")
+        except OSError:
+            continue  # there is none
+    if extra is None:
+        return found
+    return [*(path for path in found if not _same(path, extra)), extra]
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def load(extra: Path | None = None, environ: Mapping[str, str] | None = None, options: Table | None = None) -> Config:
@@ -185,10 +204,10 @@ def _user_folder(kind: str) -> Path:
 
 
 def _read(path: Path, *, required: bool) -> Table | None:
+    """Read a layer; ``None`` if there is none. ``PermissionError`` for a file that need not be there: it is meant for others."""
     try:
-        text = read_trusted(path).decode("utf-8")
-        return tomllib.loads(text)
-    except FileNotFoundError:
+        return tomllib.loads(read_trusted(path).decode("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         if required:
             raise ConfigError(str(path), "", "no such file") from None
         return None
@@ -196,15 +215,13 @@ def _read(path: Path, *, required: bool) -> Table | None:
         raise ConfigError(str(path), "", f"{error.reason}; {error.remedy}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), "", f"byte {error.start} is not UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(path), "", f"not TOML: {printable(str(error))}") from error
     except RecursionError as error:
         raise ConfigError(str(path), "", "nested too deeply") from error
+    except ValueError as error:
+        raise ConfigError(str(path), "", f"not TOML: {printable(str(error))}") from error
     except OSError as error:
-        if not required and isinstance(error, NotADirectoryError):
-            return None
         if not required and isinstance(error, PermissionError):
-            raise  # meant for others, such as root: not an error of this user
+            raise
         raise ConfigError(str(path), "", error.strerror or str(error)) from error
 
 
@@ -214,8 +231,11 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Table]]
         path = name.removeprefix(PREFIX)
         if path == name or path in _NOT_KEYS or not path:
             continue
-        layer: Any = _toml_value(value)
-        for key in reversed(path.lower().split("__")):
+        keys = path.lower().split("__")
+        if len(keys) > _DEEPEST:
+            raise ConfigError(name, "", "nested too deeply")
+        layer: Any = value if keys[-1] in _TEXTS else _toml_value(value)
+        for key in reversed(keys):
             layer = {key: layer}
         yield name, layer
 
@@ -223,83 +243,31 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Table]]
 def _toml_value(text: str) -> object:
     try:
         tree = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text
     return tree["value"] if tree.keys() == {"value"} else text
 
 
-def _merge(into: Table, layer: Table, origin: str, origins: dict[str, str], prefix: str = "") -> None:
+def _merge(into: Table, layer: Table, origin: str, origins: dict[str, str], prefix: str = "", depth: int = 0) -> None:
+    """Lay one layer over what is there; ``ConfigError`` where a table meets what is none."""
+    if depth > _DEEPEST:
+        raise ConfigError(origin, "", "nested too deeply")
     for key, value in layer.items():
         dotted = f"{prefix}{key}"
         there = into.get(key)
         if isinstance(value, dict):
-            if not isinstance(there, dict):
+            if there is None:
                 there = into[key] = {}
-            origins.setdefault(dotted, origin)
-            _merge(there, value, origin, origins, f"{dotted}.")
+                origins[dotted] = origin
+            elif not isinstance(there, dict):
+                raise ConfigError(origins.get(dotted, origin), dotted, f"must be a table, as it is in {origin}")
+            _merge(there, value, origin, origins, f"{dotted}.", depth + 1)
         elif value and isinstance(value, list) and all(isinstance(item, dict) for item in value):
             kept = there if isinstance(there, list) else []
             for at in range(len(kept), len(kept) + len(value)):
                 origins[f"{dotted}[{at}]"] = origin
+            origins.setdefault(dotted, origin)
             into[key] = [*kept, *value]
         else:
             origins[dotted] = origin
             into[key] = value
-
-
-_AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
-
-
-def _explained(message: str, kind: type) -> tuple[str, str]:
-    """Turn a validation error into the key it is about and a hint."""
-    at = _AT.search(message)
-    path = at["path"] if at else ""
-    text = message[: at.start()] if at else message
-    keys = _steps(path)
-    unknown = _UNKNOWN.match(text)
-    if unknown:
-        known = _fields_at(kind, keys)
-        return _joined([*keys, unknown["name"]]), f"no such key{_nearest(unknown['name'], known)}"
-    return _joined(keys), printable(text)
-
-
-def _steps(path: str) -> list[str | int]:
-    """Read a path such as ``.a[...].b[1]``; msgspec hides dict keys as ``[...]``, so those stay out."""
-    return [int(index) if index else name for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", path) if name or index]
-
-
-def _fields_at(kind: Any, steps: list[str | int]) -> list[str]:
-    """List the keys that are right at a place inside ``kind``."""
-    info: Any = msgspec.inspect.type_info(kind)
-    for step in steps:
-        if isinstance(info, msgspec.inspect.ListType | msgspec.inspect.VarTupleType):
-            info = info.item_type
-        elif isinstance(info, msgspec.inspect.StructType):
-            info = next((one.type for one in info.fields if one.encode_name == step), None)
-        if isinstance(info, msgspec.inspect.UnionType):
-            info = next((one for one in info.types if isinstance(one, msgspec.inspect.StructType)), None)
-    if isinstance(info, msgspec.inspect.StructType):
-        return [one.encode_name for one in info.fields]
-    return []
-
-
-def _joined(steps: list[str | int]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; right ones: {', '.join(sorted(known))}" if known else ""
-
-
-def _line_of(value: str, origin: str) -> int | None:
-    """Find the line of a file that holds a text, as it is or with TOML's backslashes doubled."""
-    try:
-        text = Path(origin).read_text("utf-8", "replace")
-    except (OSError, ValueError):
-        return None
-    doubled = value.replace("\\", "\\\\")
-    return next((number for number, line in enumerate(text.splitlines(), 1) if value in line or doubled in line), None)

@@ -35,9 +35,7 @@ class Handoff:
         """Hand a batch over (sensor's thread). A single batch larger than the capacity is taken when the queue is empty."""
         with self._room:
             while self._held and self._held + len(batch) > self._capacity:
-                if self._closed:
-                    return
-                if not self._waits:
+                if self._closed or not self._waits:
                     self._health.lose(LAYER, len(batch))
                     return
                 self._room.wait(timeout=1.0)

@@ -15,6 +15,8 @@ _APPLICATION = b"outwatch host.id"
 def this_host() -> Host:
     """Give name, a stable id derived from the machine id, and the boot id, as far as this system has them."""
     machine = _read("/etc/machine-id") or _read("/var/lib/dbus/machine-id")
+    if machine == "uninitialized":  # machine-id(5): an image that has not been started yet
+        machine = None
     boot = _read("/proc/sys/kernel/random/boot_id")
     return Host(
         name=cleaned(socket.gethostname(), 255) or None,

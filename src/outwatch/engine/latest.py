@@ -31,6 +31,7 @@ class Latest:
                 self._ended.popitem(last=False)
             return
         self._open[record.id] = record
+        self._open.move_to_end(record.id)
         if len(self._open) > self._most_open:
             self._open.popitem(last=False)
             self.forgotten += 1

@@ -73,9 +73,8 @@ class Pipeline:
         if isinstance(seen, Connection):
             seen = self._enriched(seen)
         if seen.network.direction == "ingress":
-            if seen.outwatch.verdict is None:
-                return seen
-            return replace(seen, outwatch=replace(seen.outwatch, verdict=None, score=None, reasons=None))
+            findings = replace(seen.outwatch, verdict=None, score=None, reasons=None)
+            return seen if findings == seen.outwatch else replace(seen, outwatch=findings)
         return _with_verdict(seen, self._judge.judge(self._detections(seen)))
 
     def _enriched(self, connection: Connection) -> Connection:
@@ -91,10 +90,17 @@ class Pipeline:
         for detector, ready in self._detectors:
             try:
                 if ready is None or ready(seen):
-                    found.extend(detector.inspect(seen))
+                    found.extend(map(_checked, detector.inspect(seen)))
             except Exception as error:  # noqa: BLE001 - the fence
                 self._health.part_failed(detector.name, error)
         return found
+
+
+def _checked(detection: object) -> Detection:
+    """Let nothing pass but what the judge can reckon with."""
+    if not isinstance(detection, Detection) or not isinstance(detection.points, float | int):
+        raise TypeError(f"a detector yielded {type(detection).__name__}, not a Detection with points")
+    return detection
 
 
 def _with_verdict(seen: Judged, verdict: Verdict) -> Judged:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 
 from outwatch.engine.health import Health
@@ -34,6 +34,8 @@ class SlowLane:
         self._running: dict[_Task, dict[str, None]] = {}
         self._work = asyncio.Semaphore(0)
         self._idle = asyncio.Event()
+        self._pending: Counter[str] = Counter()
+        self._answering = 0
 
     def offer(self, records: Iterable[Record]) -> None:
         """Look through freshly judged records for what is missing; never blocks."""
@@ -44,6 +46,10 @@ class SlowLane:
                 for lookup in self._lookups:
                     self._ask(lookup, record)
 
+    def is_pending(self, identity: str) -> bool:
+        """Tell whether an answer about this connection is still awaited."""
+        return self._pending[identity] > 0
+
     def _ask(self, lookup: Lookup, connection: Connection) -> None:
         try:
             key = lookup.missing(connection)
@@ -53,15 +59,17 @@ class SlowLane:
         if key is None:
             return
         task = (lookup, key)
-        if task in self._running:
-            self._running[task][connection.id] = None
-        elif task in self._waiting:
-            self._waiting[task][1][connection.id] = None
-        elif len(self._waiting) >= self._capacity:
-            self._health.not_checked["queue full"] += 1
-        else:
-            self._waiting[task] = (connection, {connection.id: None})
+        ids = self._running.get(task) or (self._waiting[task][1] if task in self._waiting else None)
+        if ids is None:
+            if len(self._waiting) >= self._capacity:
+                self._health.not_checked["queue full"] += 1
+                return
+            ids = {}
+            self._waiting[task] = (connection, ids)
             self._work.release()
+        if connection.id not in ids:
+            ids[connection.id] = None
+            self._pending[connection.id] += 1
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -71,7 +79,7 @@ class SlowLane:
 
     async def drain(self, patience: float) -> None:
         """Wait until nothing is left to ask, at most ``patience`` seconds; what is left then counts as not checked."""
-        if self._waiting or self._running:
+        if self._busy():
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), patience)
@@ -89,8 +97,20 @@ class SlowLane:
                 await lookup.find(key, connection)
             except Exception as error:  # noqa: BLE001 - the fence
                 self._health.part_failed(type(lookup).__name__, error)
+                self._health.not_checked[f"{type(lookup).__name__} failed"] += 1
             finally:
-                ids = self._running.pop(task)
-            await self._answered(ids)
-            if not self._waiting and not self._running:
+                del self._running[task]
+            self._answering += 1
+            try:
+                for identity in ids:
+                    self._pending[identity] -= 1
+                    if not self._pending[identity]:
+                        del self._pending[identity]
+                await self._answered(ids)
+            finally:
+                self._answering -= 1
+            if not self._busy():
                 self._idle.set()
+
+    def _busy(self) -> bool:
+        return bool(self._waiting or self._running or self._answering)

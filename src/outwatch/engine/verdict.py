@@ -6,7 +6,9 @@ witnesses and are combined by noisy-OR (J. Pearl, *Probabilistic Reasoning in In
 20, 40, 60 and 80. The reasoning behind the points: ``docs/explanation/verdicts.md``.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import msgspec
 from msgspec.structs import replace
@@ -34,10 +36,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 NOTHING_FOUND = Verdict(band="normal", score=0, detections=())
 
 
+Weight = Annotated[float, msgspec.Meta(ge=0, le=100)]
+
+
 class VerdictConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``weights`` multiplies the points of a detector, by its name; 0 silences it."""
 
-    weights: dict[str, float] = {}
+    weights: dict[str, Weight] = {}
 
 
 class Judge:
@@ -55,7 +60,8 @@ class Judge:
 
     def _weighed(self, detection: Detection) -> Detection:
         weight = self._weights.get(detection.detector, 1.0)
-        points = max(-100.0, min(100.0, detection.points * weight))
+        points = detection.points * weight
+        points = 0.0 if math.isnan(points) else max(-100.0, min(100.0, points))
         return detection if points == detection.points else replace(detection, points=points)
 
 
@@ -70,9 +76,9 @@ def combine(detections: Sequence[Detection]) -> Verdict:
             family = detection.family or detection.detector
             strongest[family] = max(strongest.get(family, 0.0), detection.points)
     doubt = 1.0
-    for points in strongest.values():
+    for points in sorted(strongest.values()):  # sorted and rounded, so that no order of reasons changes the last digit
         doubt *= 1.0 - points / 100.0
-    score = max(0, min(100, round(100.0 * (1.0 - doubt) + lowered)))
+    score = max(0, min(100, round(round(100.0 * (1.0 - doubt) + lowered, 9))))
     band = band_of(score)
     if band == "normal" and lowered:
         band = "allowed"

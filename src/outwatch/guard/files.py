@@ -1,6 +1,7 @@
 """Opening files where others could have laid a trap: links, foreign owners, shared folders."""
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -12,6 +13,7 @@ from outwatch.errors import FileRefused, OutputError
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MODE = 0o600
+_MOST_LINKS = 40  # as many as the kernel follows
 
 
 def read_trusted(path: Path, most: int = 16 << 20) -> bytes:
@@ -21,21 +23,28 @@ def read_trusted(path: Path, most: int = 16 << 20) -> bytes:
     others may write it; also when it is no plain file or larger than ``most`` bytes. ``OSError`` as usual.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    with open(descriptor, "rb") as file:
-        facts = os.fstat(file.fileno())
+    try:
+        facts = os.fstat(descriptor)
         _require_regular(path, facts)
         if sys.platform != "win32":
-            if facts.st_uid not in {0, os.geteuid()}:
-                raise FileRefused(
-                    path,
-                    f"it belongs to user {facts.st_uid}, who could change what this program does",
-                    f"chown it to {'root' if os.geteuid() == 0 else 'yourself'} or use another file",
-                )
-            if facts.st_mode & stat.S_IWOTH or (os.geteuid() == 0 and facts.st_mode & stat.S_IWGRP):
-                raise FileRefused(path, "others may write it", f"chmod go-w {path}")
+            _require_trusted_owner(path, facts)
         if facts.st_size > most:
             raise FileRefused(path, f"it is larger than {most} bytes", "that can't be configuration")
-        return file.read(most)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(descriptor)
+
+
+def _require_trusted_owner(path: Path, facts: os.stat_result) -> None:
+    if facts.st_uid not in {0, os.geteuid()}:
+        raise FileRefused(
+            path,
+            f"it belongs to user {facts.st_uid}, who could change what this program does",
+            f"chown it to {'root' if os.geteuid() == 0 else 'yourself'} or use another file",
+        )
+    if facts.st_mode & _OTHERS_WRITE and not _only_own_group(facts):
+        raise FileRefused(path, "others may write it", f"chmod go-w {path}")
 
 
 def append_line(path: Path, lines: Iterable[str]) -> None:
@@ -83,16 +92,20 @@ def write_atomic(path: Path, data: bytes, mode: int = _MODE) -> None:
                 os.chmod(name, mode)
             os.fsync(file.fileno())
         os.replace(name, path)
-    except OSError as error:
+    except BaseException as error:  # also Ctrl+C must leave nothing behind
         with contextlib.suppress(OSError):
             os.unlink(name)
-        raise OutputError(path, error.strerror or str(error)) from error
+        if isinstance(error, OSError):
+            raise OutputError(path, error.strerror or str(error)) from error
+        raise
 
 
 def private_folder(path: Path) -> Path:
     """Make sure that ``path`` is a folder of mode 0700 or stricter towards writing, and give it back."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed(missing):
+            folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise OutputError(path, error.strerror or str(error)) from error
     require_own_folder(path)
@@ -100,24 +113,42 @@ def private_folder(path: Path) -> Path:
 
 
 def require_own_folder(path: Path) -> None:
-    """Raise unless nobody but root and the user who runs this can replace files in ``path``.
+    """Raise unless nobody but root and the user who runs this can replace files in ``path``, or lead the way to it elsewhere.
 
-    A sticky folder such as ``/tmp`` passes, because there only a file's owner can replace it.
+    Each folder and link on the way is looked at. A sticky folder of root's, such as ``/tmp``, passes, because there only a
+    file's owner can replace it.
     """
+    path = Path(os.path.abspath(path))
     try:
-        facts = os.stat(path)
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            raise OutputError(path, "not a folder")
+        if sys.platform != "win32":
+            _require_own_way(path, _MOST_LINKS)
     except OSError as error:
         raise OutputError(path, error.strerror or str(error)) from error
-    if not stat.S_ISDIR(facts.st_mode):
-        raise OutputError(path, "not a folder")
-    if sys.platform == "win32":
-        return
-    if facts.st_mode & stat.S_ISVTX and facts.st_uid == 0:
+
+
+def _require_own_way(path: Path, links_left: int) -> None:
+    """Look at every folder from the root down; a link must be one's own and leads to a way that is looked at too."""
+    for step in (*reversed(path.parents), path):
+        facts = os.lstat(step)
+        _require_own_step(step, facts)
+        if stat.S_ISLNK(facts.st_mode):
+            if not links_left:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            target = Path(os.path.normpath(step.parent / os.readlink(step)))
+            return _require_own_way(target / path.relative_to(step), links_left - 1)
+    return None
+
+
+def _require_own_step(step: Path, facts: os.stat_result) -> None:
+    if stat.S_ISDIR(facts.st_mode) and facts.st_mode & stat.S_ISVTX and facts.st_uid == 0:
         return
     if facts.st_uid not in {0, os.geteuid()}:
-        raise FileRefused(path, f"the folder belongs to user {facts.st_uid}", "choose a folder of your own")
-    if facts.st_mode & _OTHERS_WRITE and not _only_own_group(facts):
-        raise FileRefused(path, "others may write to the folder", f"chmod go-w {path} or choose another")
+        kind = "link" if stat.S_ISLNK(facts.st_mode) else "folder"
+        raise FileRefused(step, f"the {kind} belongs to user {facts.st_uid}", "choose a folder of your own")
+    if stat.S_ISDIR(facts.st_mode) and facts.st_mode & _OTHERS_WRITE and not _only_own_group(facts):
+        raise FileRefused(step, "others may write to the folder", f"chmod go-w {step} or choose another")
 
 
 def _only_own_group(facts: os.stat_result) -> bool:

@@ -7,6 +7,8 @@ at the edge where it comes in; ``printable`` makes it harmless where people or t
 import re
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# Letters and symbols, says Unicode, and yet nothing is seen of them: Hangul fillers, the empty Braille pattern, the joiner.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _FIRST_RAW_BYTE = 0xDC80  # PEP 383: an undecodable byte b is carried as U+DC00 + b
 _LAST_RAW_BYTE = 0xDCFF
 
@@ -21,9 +23,10 @@ def cleaned(text: str | bytes, limit: int = 4096) -> str:
         text = text[: 4 * limit + 4].decode("utf-8", "backslashreplace")
     if len(text) > limit:
         text = text[: limit - 1] + "…"
-    if text.isascii():
+    if text.isascii() or not _SURROGATE.search(text):
         return text
-    return _SURROGATE.sub(_escape_surrogate, text)
+    escaped = _SURROGATE.sub(_escape_surrogate, text)
+    return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
 
 
 def printable(text: str, limit: int = 300) -> str:
@@ -34,9 +37,9 @@ def printable(text: str, limit: int = 300) -> str:
     """
     if len(text) > limit:
         text = text[: limit - 1] + "…"
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(character if character.isprintable() else _escape(character) for character in text)
+    return "".join(character if character.isprintable() and character not in _BLANK else _escape(character) for character in text)
 
 
 def _escape_surrogate(match: re.Match[str]) -> str:

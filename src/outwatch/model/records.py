@@ -241,6 +241,10 @@ def _zero() -> int:
     return 0
 
 
+def _counts() -> dict[str, int]:
+    return {}
+
+
 NO_EVENT, NO_NETWORK, NO_SOURCE, NO_DESTINATION, NO_FINDINGS = Event(), Network(), Source(), Destination(), Findings()
 
 
@@ -304,14 +308,14 @@ class Summary(_Note, frozen=True, kw_only=True, tag="summary"):
     event: Event | None = None
     seen: int = msgspec.field(default_factory=_zero)
     not_judged: int = msgspec.field(default_factory=_zero)
-    verdicts: dict[str, int] = msgspec.field(default_factory=dict)
-    scopes: dict[str, int] = msgspec.field(default_factory=dict)
+    verdicts: dict[str, int] = msgspec.field(default_factory=_counts)
+    scopes: dict[str, int] = msgspec.field(default_factory=_counts)
     unattributed: int = msgspec.field(default_factory=_zero)
-    unattributed_why: dict[str, int] = msgspec.field(default_factory=dict)
-    lost: dict[str, int] = msgspec.field(default_factory=dict)
+    unattributed_why: dict[str, int] = msgspec.field(default_factory=_counts)
+    lost: dict[str, int] = msgspec.field(default_factory=_counts)
     blind: tuple[str, ...] = msgspec.field(default_factory=lambda: ())
-    not_checked: dict[str, int] = msgspec.field(default_factory=dict)
-    without_fact: dict[str, int] = msgspec.field(default_factory=dict)
+    not_checked: dict[str, int] = msgspec.field(default_factory=_counts)
+    without_fact: dict[str, int] = msgspec.field(default_factory=_counts)
     broken_lines: int = 0
     problems: tuple[str, ...] = ()
 

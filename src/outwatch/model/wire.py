@@ -4,7 +4,6 @@ A line is one JSON object (RFC 8259) in UTF-8 without raw control, bidirectional
 are written as ``\uNNNN``. Times carry microseconds always.
 """
 
-import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -14,10 +13,13 @@ from typing import Any, cast
 import msgspec
 
 from outwatch.guard.text import cleaned, printable
-from outwatch.model.records import Connection, EventsLost, Question, Record, Summary
+from outwatch.model.records import EventsLost, Judged, Record, Summary
 
 MOST = 1 << 20
 """Bytes that one line may have; a longer one is refused (THREATS: at most 1 MB an input)."""
+
+MOST_PARENTS = 64
+"""Processes that one record may name, from the one that holds the connection upwards."""
 
 OTHER_KINDS = frozenset({"alert", "hunt"})
 """Kinds of the contract that are no observation and are passed over when a recording is read."""
@@ -25,6 +27,14 @@ OTHER_KINDS = frozenset({"alert", "hunt"})
 # What msgspec leaves raw although a terminal or a line reader acts on it: DEL, C1, bidirectional and zero-width marks, separators.
 _RAW = re.compile("[\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
 _TEXT_LIMIT = MOST
+_EMPTY_VALUE = re.compile(rb':\s*""')  # of a key; an empty string in a list, such as an empty argument, stays
+
+# Lists of branches, and the keys that such a branch is nothing without.
+_NEEDED: dict[str, frozenset[str]] = {
+    "names": frozenset({"name"}),
+    "reasons": frozenset({"detector", "points", "reason"}),
+    "reputation": frozenset({"provider", "state"}),
+}
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
@@ -59,11 +69,13 @@ def decode(line: bytes) -> Record | None:
     """
     if len(line) > MOST:
         raise WireError(f"longer than {MOST} bytes")
-    if b'""' not in line:
-        with contextlib.suppress(ValueError, RecursionError):
+    if b'""' not in line or not _EMPTY_VALUE.search(line):
+        try:
             record: Record = _decoder.decode(line)
-            if _in_utc(record):
+            if _is_plain(record):
                 return record
+        except (ValueError, RecursionError):
+            pass  # mended below, or refused there with its reason
     try:
         return _decode_slowly(line)
     except RecursionError as error:
@@ -74,36 +86,68 @@ def decode(line: bytes) -> Record | None:
 
 def _decode_slowly(line: bytes) -> Record | None:
     """Read a line that needs mending; ``ValueError`` if it can't be."""
-    tree = json.loads(line.decode("utf-8", "backslashreplace"))
+    tree = json.loads(line.decode("utf-8", "surrogateescape"), parse_constant=_no_number)
     if not isinstance(tree, dict):
         raise WireError("not a JSON object")
-    if tree.get("kind") in OTHER_KINDS:
+    if isinstance(tree.get("kind"), str) and tree["kind"] in OTHER_KINDS:
         return None
     record: Record = msgspec.convert(_mended(tree), Record, strict=True)
+    if not _is_plain(record):
+        record = _in_utc(record)
     return record
 
 
+def _no_number(text: str) -> None:
+    raise WireError(f"{text} is no number of JSON")
+
+
 def _mended(value: object) -> Any:
-    """Give valid text everywhere, drop keys whose value is an empty string, and turn times to UTC."""
+    """Give valid text everywhere and drop what is unknown: empty strings, null, and branches in lists that need them."""
     if isinstance(value, dict):
-        return {cleaned(str(key)): _mended(item) for key, item in value.items() if item != "" and item is not None}
+        mended = {cleaned(str(key)): _mended(item) for key, item in value.items() if item is not None and item != ""}
+        for name, needed in _NEEDED.items():
+            if isinstance(mended.get(name), list):
+                mended[name] = [item for item in mended[name] if not isinstance(item, dict) or needed <= item.keys()]
+        if mended.get("attribution") == {}:
+            del mended["attribution"]
+        return mended
     if isinstance(value, list):
         return [_mended(item) for item in value]
-    if isinstance(value, str):
-        return _utc(cleaned(value, _TEXT_LIMIT))
-    return value
+    return cleaned(value, 6 * _TEXT_LIMIT) if isinstance(value, str) else value
 
 
-_LOOKS_LIKE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:?\d\d)\Z")
+def _is_plain(record: Record) -> bool:
+    """Tell whether all times are UTC and the parents so few that a record can be written again; ``WireError`` if too many."""
+    if isinstance(record, Judged):
+        event = record.event
+        if record.timestamp.tzinfo is not UTC or (event.start is not None and event.start.tzinfo is not UTC):
+            return False
+        if event.end is not None and event.end.tzinfo is not UTC:
+            return False
+    for time in _rare_times(record):  # noqa: SIM110 - twice as fast as all() with a generator
+        if time is not None and time.tzinfo is not UTC:
+            return False
+    return True
 
 
-def _utc(text: str) -> str:
-    if _LOOKS_LIKE_TIME.match(text) and text[-1] not in "Zz":
+def _in_utc(record: Record) -> Record:
+    """Turn every time to UTC; ``WireError`` for one that lies outside of the calendar then."""
+    tree = msgspec.to_builtins(record, builtin_types=(datetime,))
+    again: Record = msgspec.convert(_times_in_utc(tree), Record, strict=True, builtin_types=(datetime,))
+    return again
+
+
+def _times_in_utc(value: object) -> Any:
+    if isinstance(value, datetime):
         try:
-            return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
-        except (ValueError, OverflowError):
-            return text
-    return text
+            return value.astimezone(UTC)
+        except OverflowError as error:
+            raise WireError("a time lies outside of the calendar") from error
+    if isinstance(value, dict):
+        return {key: _times_in_utc(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_times_in_utc(item) for item in value]
+    return value
 
 
 def _rare_times(record: Record) -> list[datetime | None]:
@@ -117,35 +161,25 @@ def _rare_times(record: Record) -> list[datetime | None]:
     while process is not None:
         found.append(process.start)
         process = process.parent
+    if len(found) > MOST_PARENTS:
+        raise WireError("nested too deeply")
     if record.outwatch.reputation:
         found += [one.checked_at for one in record.outwatch.reputation]
     return found
 
 
 def _has_microseconds(record: Record) -> bool:
-    if isinstance(record, Connection | Question):
+    """Tell whether the encoder will write every time as the contract has it."""
+    if isinstance(record, Judged):
         event = record.event
         if not (record.timestamp.microsecond and (event.start is None or event.start.microsecond)):
             return False
         if event.end is not None and not event.end.microsecond:
             return False
-    for time in _rare_times(record):  # noqa: SIM110 - twice as fast as all() with a generator
+    for time in _rare_times(record):
         if time is not None and not time.microsecond:
             return False
-    return True
-
-
-def _in_utc(record: Record) -> bool:
-    if isinstance(record, Connection | Question):
-        event = record.event
-        if record.timestamp.tzinfo is not UTC or (event.start is not None and event.start.tzinfo is not UTC):
-            return False
-        if event.end is not None and event.end.tzinfo is not UTC:
-            return False
-    for time in _rare_times(record):  # noqa: SIM110
-        if time is not None and time.tzinfo is not UTC:
-            return False
-    return True
+    return _is_plain(record)
 
 
 def _encode_slowly(record: Record) -> bytes:
@@ -156,12 +190,12 @@ def _encode_slowly(record: Record) -> bytes:
 
 def _spelled(value: object) -> object:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return value.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
     if isinstance(value, dict):
-        return {key: _spelled(item) for key, item in cast("dict[str, object]", value).items()}
+        return {cleaned(key, 6 * len(key) + 6): _spelled(item) for key, item in cast("dict[str, object]", value).items()}
     if isinstance(value, list | tuple):
         return [_spelled(item) for item in value]
-    return cleaned(value, len(value) + 1) if isinstance(value, str) else value
+    return cleaned(value, 6 * len(value) + 6) if isinstance(value, str) else value
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -5,10 +5,12 @@ the multicast registries; Python's own ``is_private`` is not used because its me
 note of tunnels. Ranges that no honest packet on the internet carries (documentation, reserved) are ``unclassified``: they are shown.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from socket import AF_INET, AF_INET6, inet_pton
 
 from outwatch.model.records import Scope
 
@@ -61,21 +63,31 @@ _V6: tuple[tuple[str, Scope], ...] = (
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the well-known prefix
 _COMPATIBLE = IPv6Network("::/96")  # RFC 4291, 2.5.5.1
 _REMEMBERED = 65_536
+_LONGEST = 100  # characters that an address with a zone may have; nothing longer is worth remembering
+_ZONE = re.compile(r"[\w.:~-]{1,32}\Z")  # RFC 6874
 
 
-@lru_cache(maxsize=_REMEMBERED)
 def parse(text: str) -> IPv4Address | IPv6Address | None:
     """Read an address in any spelling and give the host that it really means, or ``None``.
 
     Brackets and zone ids (``fe80::1%eth0``) go; IPv4-mapped (``::ffff:192.0.2.1``) and NAT64 addresses become the
     IPv4 address inside. A 6to4 address stays: many hosts share the IPv4 address in it.
     """
+    return _parse(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
     text = text.strip()
-    if text.startswith("["):
-        text = text[1:].removesuffix("]")
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    text, percent, zone = text.partition("%")
+    if percent and (not _ZONE.match(zone) or ":" not in text):
+        return None
     try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
+        # The system's reader, faster than ip_address; strict about leading zeros like it.
+        address = IPv6Address(inet_pton(AF_INET6, text)) if ":" in text else IPv4Address(inet_pton(AF_INET, text))
+    except (OSError, ValueError):
         return None
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
@@ -127,13 +139,14 @@ class Scopes:
         """Take networks to be treated as public or private whatever the table says; the longer prefix wins, then public."""
         declared: list[tuple[Network, Scope]] = [(network, "private") for network in private]
         declared += [(network, "public") for network in public]
+        self._declared = [network for network, _ in declared]
         self._v4 = _boundaries([(IPv4Network(text), scope) for text, scope in _V4], declared, IPv4Network)
         self._v6 = _boundaries([(IPv6Network(text), scope) for text, scope in _V6], declared, IPv6Network)
         self._place = lru_cache(maxsize=_REMEMBERED)(self._look_up)
 
     def place(self, text: str) -> tuple[str, Scope]:
         """Give an address's canonical text and its scope; what can't be parsed keeps its text and is ``unclassified``."""
-        return self._place(text)
+        return self._place(text) if len(text) <= _LONGEST else (text, "unclassified")
 
     def _look_up(self, text: str) -> tuple[str, Scope]:
         address = parse(text)
@@ -143,11 +156,10 @@ class Scopes:
 
     def _scope(self, address: IPv4Address | IPv6Address) -> Scope:
         carried = embedded(address)
+        if carried is not None and not any(address in network for network in self._declared):
+            return self._scope(carried)
         starts, scopes = self._v4 if isinstance(address, IPv4Address) else self._v6
-        scope = scopes[bisect_right(starts, int(address)) - 1]
-        if carried is None:
-            return scope
-        return self._scope(carried)
+        return scopes[bisect_right(starts, int(address)) - 1]
 
 
 def _boundaries(
