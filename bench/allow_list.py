@@ -98,7 +98,7 @@ def main() -> int:
         raise RuntimeError(f"the two don't agree, or nothing is on the list: {mine.problems[:1]}")
 
     def look_up() -> float:
-        addresses.parse.cache_clear()
+        addresses._parse.cache_clear()
         began = time.perf_counter()
         for seen in asked:
             mine.inspect(seen)

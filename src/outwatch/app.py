@@ -266,7 +266,7 @@ async def _conduct(drive: Drive, picture: Picture, request: Request) -> Outcome:
             with contextlib.suppress(asyncio.CancelledError):
                 await companion
         await drive.finish(summary)
-    return Outcome(summary, picture.worst_first(), interrupted, drive.failed_sink)
+    return Outcome(summary, picture.worst_first(), interrupted, drive.failure)
 
 
 async def _accompany(companion: Companion, drive: Drive, picture: Picture) -> None:

@@ -19,13 +19,17 @@ from outwatch.model.records import Connection, Detection, Family, Judged, Scope,
 from outwatch.net import domains
 from outwatch.net.addresses import Network, embedded, parse, parse_network
 
-_PORTS = re.compile(r"(\d{1,5})\s*-\s*(\d{1,5})\Z")
+_PORT = re.compile(r"[0-9]{1,5}\Z")
+_PORTS = re.compile(r"([0-9]{1,5})\s*-\s*([0-9]{1,5})\Z")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
+_TRANSPORT = re.compile(r"(tcp|udp|icmp|sctp|packet|raw:[0-9]{1,3})\Z", re.IGNORECASE)
 _LAST_PORT = 65535
-# Programs that run whatever script they are given: their path says nothing about what they do.
+# Programs that run whatever script or command they are given: their path says nothing about what they do.
 _INTERPRETER = re.compile(
-    r"(python|pypy|perl|ruby|node|nodejs|php|lua|luajit|java|dotnet|mono|wine|wscript|cscript|powershell|pwsh|osascript"
-    r"|bash|dash|zsh|ksh|fish|sh|tclsh|deno|bun|busybox|env|sudo|awk|gawk|mawk)[\d.\-]*(\.exe)?\Z",
+    r"((python|pypy|perl|ruby|node|nodejs|php|lua|luajit|java|dotnet|mono|wine|rscript|julia|guile|racket|groovy|scala|kotlin)w?"
+    r"|wscript|cscript|mshta|rundll32|powershell|pwsh|cmd|osascript|deno|bun|tclsh|wish|expect|jshell|jruby|jython"
+    r"|[abcdkrtz]{0,2}sh|bash|rbash|dash|fish|busybox|toybox|env|sudo|doas|nohup|setsid|xargs|awk|gawk|mawk|ld(-linux)?[\w.-]*\.so[\d.]*"
+    r"|php-(cgi|fpm)|python-config)[\d._tm-]*(-[\w-]*(linux|gnu|darwin|musl)[\w-]*)?(\.exe)?\Z",
     re.IGNORECASE,
 )
 
@@ -67,7 +71,8 @@ class _Ready:
     def covers(self, seen: Judged) -> bool:
         """Tell whether everything but the destination fits."""
         entry = self.entry
-        if not self.low <= (seen.destination.port or 0) <= self.high:
+        port = seen.destination.port
+        if entry.port is not None and (port is None or not self.low <= port <= self.high):
             return False
         if entry.transport is not None and entry.transport.lower() != seen.network.transport:
             return False
@@ -85,10 +90,10 @@ class _Ready:
                 return False
         if entry.program is None:
             return True
-        if seen.outwatch.subject == entry.program:
-            return True
         # A path is believed only when it leads to the very file that runs.
-        return process is not None and process.executable == entry.program and seen.outwatch.executable is None
+        if seen.outwatch.executable is not None:
+            return False
+        return entry.program in {seen.outwatch.subject, process.executable if process else None}
 
 
 class AllowList:
@@ -157,7 +162,7 @@ class AllowList:
             self._add_network(network, ready)
             return None
         name = domains.canonical(entry.destination.removeprefix("*."))
-        if name is None or "/" in name or ":" in name or name.replace(".", "").isdigit():
+        if name is None or any(c in "/: \t" for c in name) or name.replace(".", "").isdigit():
             return "destination", entry.destination, f"{printable(entry.destination)!r} is no address, network or domain"
         self._names.setdefault(name, []).append(ready)
         return None
@@ -205,13 +210,18 @@ def plain_list(data: bytes) -> Iterator[tuple[int, str]]:
             yield number, text
 
 
-def _mistake(entry: Entry) -> tuple[str, str, str] | None:
+def _mistake(entry: Entry) -> tuple[str, str, str] | None:  # noqa: PLR0911 - one return for each mistake
     """Give key, value and reason if an entry can't be used, whatever its destination."""
     limits = [entry.destination, entry.port, entry.transport, entry.program, entry.sha256, entry.user]
     if not any(limit is not None for limit in limits):
         return "", "", "an entry needs at least one of destination, port, transport, program, sha256, user"
     if _ports(entry.port) is None:
         return "port", str(entry.port), f"{printable(str(entry.port))!r} is no port (0 to 65535) or range such as 8000-8100"
+    empty = next((key for key in ("transport", "program", "user") if getattr(entry, key) == ""), None)
+    if empty is not None:
+        return empty, "", f"{empty} is empty"
+    if entry.transport is not None and not _TRANSPORT.match(entry.transport):
+        return "transport", entry.transport, f"{printable(entry.transport)!r} is no transport such as tcp, udp, icmp, sctp or raw:253"
     if entry.sha256 is not None and not _SHA256.match(entry.sha256):
         return "sha256", entry.sha256, "a SHA-256 has 64 hexadecimal digits"
     if entry.program and not entry.destination and _INTERPRETER.match(re.split(r"[\\/]", entry.program)[-1]):
@@ -225,7 +235,8 @@ def _ports(port: int | str | None) -> tuple[int, int] | None:
         return 0, _LAST_PORT
     if isinstance(port, str):
         match = _PORTS.match(port.strip())
-        low, high = (int(match[1]), int(match[2])) if match else ((int(port),) * 2 if port.strip().isdecimal() else (1, 0))
+        one = _PORT.match(port.strip())
+        low, high = (int(match[1]), int(match[2])) if match else (int(one[0]), int(one[0])) if one else (1, 0)
     else:
         low = high = port
     return (low, high) if 0 <= low <= high <= _LAST_PORT else None

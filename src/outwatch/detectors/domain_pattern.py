@@ -14,11 +14,12 @@ import msgspec
 
 from outwatch.engine.verdict import POINTS
 from outwatch.errors import RuleError
+from outwatch.guard.text import cleaned, printable
 from outwatch.model.interfaces import Field, Part, PartConfig
 from outwatch.model.records import Detection, Family, Judged, asked_name
 from outwatch.net import domains
 
-_MOST_NAMES = 8  # of one connection that are looked at
+_LONGEST = 300  # characters; a name of the DNS has at most 253
 _REMEMBERED = 65_536
 _RE2_MEMORY = 8 << 20
 _Texts = str | tuple[str, ...]
@@ -54,18 +55,18 @@ class _Index:
     """All patterns, found by what they are about rather than tried one after another."""
 
     def __init__(self) -> None:
-        self.suffixes: dict[str, Pattern] = {}
-        self.labels: dict[str, Pattern] = {}
-        self.regexes: list[tuple[Callable[[str], Any], str, Pattern]] = []
+        self.suffixes: dict[str, list[Pattern]] = {}
+        self.labels: dict[str, list[Pattern]] = {}
+        self.expressions: list[tuple[Callable[[str], Any], str, Pattern]] = []
 
     def find(self, name: str) -> Iterator[tuple[str, Pattern]]:
         for suffix in domains.suffixes(name):
-            if suffix in self.suffixes:
-                yield ("tld " if "." not in suffix else "suffix ") + suffix, self.suffixes[suffix]
-        for label in domains.labels(name):
-            if label in self.labels:
-                yield f"label {label}", self.labels[label]
-        for matches, text, pattern in self.regexes:
+            for pattern in self.suffixes.get(suffix, ()):
+                yield ("suffix " if "." in suffix else "tld ") + suffix, pattern
+        for label in domains.labels(name) if self.labels else ():
+            for pattern in self.labels.get(label, ()):
+                yield f"label {label}", pattern
+        for matches, text, pattern in self.expressions:
             if matches(name):
                 yield text, pattern
 
@@ -81,7 +82,13 @@ class DomainPattern:
         """Compile the patterns; ``place(key, value, reason)`` makes the error for one that can't be used, kept in ``problems``."""
         self.problems: list[RuleError] = []
         self._index = _Index()
-        self._ignored = {name for text in config.ignore if (name := domains.canonical(text))}
+        self._ignored: set[str] = set()
+        for at, text in enumerate(config.ignore):
+            ignored = domains.canonical(text.removeprefix("*").removeprefix("."))
+            if ignored is None:
+                self.problems.append(place(f"detectors.domain_pattern.ignore[{at}]", text, f"{printable(text)!r} is no name"))
+            else:
+                self._ignored.add(ignored)
         if config.defaults:
             for pattern in _shipped():
                 self._add(pattern, "", place)
@@ -92,15 +99,18 @@ class DomainPattern:
     def inspect(self, seen: Judged) -> Iterable[Detection]:
         """Yield a reason for each pattern that a name of this record matches."""
         best = asked_name(seen)
-        found = self._judge(best) if best else ()
-        others = seen.outwatch.names
-        if not others:
-            return found
-        more = [self._judge(other.name) for other in others[:_MOST_NAMES] if other.name != best]
-        return [*found, *(one for reasons in more for one in reasons)]
+        found = self._reasons(best) if best else ()
+        for other in seen.outwatch.names or ():
+            if other.name != best:
+                found += self._reasons(other.name)
+        return found
+
+    def _reasons(self, text: str) -> tuple[Detection, ...]:
+        """Judge a name; those no longer than a name can be are remembered."""
+        return self._judge(text) if len(text) <= _LONGEST else self._judge_name(text)
 
     def _judge_name(self, text: str) -> tuple[Detection, ...]:
-        name = domains.canonical(text)
+        name = domains.canonical("_".join(cleaned(text, 2 * _LONGEST).split()))  # a blank hides nothing
         if name is None or (self._ignored and any(suffix in self._ignored for suffix in domains.suffixes(name))):
             return ()
         return tuple(
@@ -132,16 +142,18 @@ class DomainPattern:
     def _add_one(self, kind: str, text: str, pattern: Pattern) -> str | None:
         """Add one text of a pattern to the index; give the reason if that can't be done."""
         if kind in {"glob", "regex"}:
+            if not text.strip():
+                return f"a {kind} must not be empty"
             try:
                 expression = _glob(text) if kind == "glob" else _on_labels(text)
-                self._index.regexes.append((_re2(expression), f"{kind} {text}", pattern))
+                self._index.expressions.append((_re2(expression), f"{kind} {text}", pattern))
             except ValueError as error:
                 return str(error)
             return None
         name = domains.canonical(text.removeprefix("*").strip("."))
         if name is None or (kind != "suffix" and "." in name):
-            return f"{text!r} is no {kind}"
-        (self._index.labels if kind == "label" else self._index.suffixes).setdefault(name, pattern)
+            return f"{printable(text)!r} is no {kind}"
+        (self._index.labels if kind == "label" else self._index.suffixes).setdefault(name, []).append(pattern)
         return None
 
 
@@ -166,7 +178,8 @@ def _glob(text: str) -> str:
         end = text.find("]", at + 2) if character == "[" else -1
         if end > 0:
             inside = text[at + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
-            body += "[" + ("^" + inside[1:] if inside.startswith("!") else inside.replace("^", "\\^")) + "]"
+            dot = "." if "." not in text else ""  # a label has none
+            body += "[" + (f"^{dot}{inside[1:]}" if inside.startswith("!") else inside.replace("^", "\\^")) + "]"
             at = end
         else:
             body += {"*": f"{any_character}*", "?": any_character}.get(character) or re.escape(character)

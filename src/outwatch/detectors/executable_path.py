@@ -11,6 +11,7 @@ from outwatch.model.interfaces import Field, Part, PartConfig
 from outwatch.model.records import Detection, Family, FileState, Judged
 
 _REMEMBERED = 16_384
+_LONGEST = 4096  # characters of a path that is worth remembering
 
 # Folder, points, what to say. Anyone may write to them, so installers don't use them and intruders do.
 _TEMPORARY: tuple[tuple[str, float, str], ...] = (
@@ -29,6 +30,7 @@ _TEMPORARY_ANYWHERE = frozenset({"/users/public/", "/windows/temp/", "/appdata/l
 # Hidden folders in which well-known tools install programs on purpose.
 _USUAL_HIDDEN = frozenset(
     {
+        ".dropbox-dist",
         ".local", ".cargo", ".rustup", ".nvm", ".fnm", ".pyenv", ".rbenv", ".rvm", ".asdf", ".mise", ".volta", ".bun", ".deno",
         ".dotnet", ".sdkman", ".jdks", ".jenv", ".gradle", ".m2", ".ghcup", ".opam", ".elan", ".juliaup", ".conda", ".miniconda3",
         ".pixi", ".venv", ".tox", ".nox", ".virtualenvs", ".nix-profile", ".nix-defexpr", ".guix-profile", ".linuxbrew", ".var",
@@ -40,10 +42,24 @@ _USUAL_HIDDEN = frozenset(
     }
 )  # fmt: skip
 _USUAL_BELOW_CACHE = frozenset(
-    {"uv", "pre-commit", "ms-playwright", "puppeteer", "bazelisk", "bazel", "pypoetry", "cypress", "electron", "act"}
+    {
+        "uv",
+        "pre-commit",
+        "ms-playwright",
+        "puppeteer",
+        "bazelisk",
+        "bazel",
+        "pypoetry",
+        "cypress",
+        "electron",
+        "act",
+        "selenium",
+        "rod",
+        "go-build",
+    }
 )
 # An AppImage mounts itself at /tmp/.mount_NAMExxxxxx while it runs (AppImage runtime).
-_DEFAULT_EXCEPTIONS = ("/tmp/.mount_*/*", "/var/tmp/.mount_*/*")  # noqa: S108
+_DEFAULT_EXCEPTIONS = ("/tmp/.mount_*??????/*", "/var/tmp/.mount_*??????/*")  # noqa: S108
 
 _STATES: dict[FileState, tuple[float, str, tuple[str, ...]]] = {
     "deleted": (30, "its executable was deleted while it runs (an update does that too)", ("T1070.004",)),
@@ -84,7 +100,8 @@ class ExecutablePath:
         process = seen.process
         if process is None or process.executable is None:
             return ()
-        return self._judge(process.executable, seen.outwatch.executable)
+        judge = self._judge if len(process.executable) <= _LONGEST else self._judge_path
+        return judge(process.executable, seen.outwatch.executable)
 
     def _judge_path(self, path: str, state: FileState | None) -> tuple[Detection, ...]:
         found: list[Detection] = []
@@ -119,8 +136,8 @@ class ExecutablePath:
 
 def _slashed(path: str) -> str:
     """Spell a Windows path as the others are: no drive, forward slashes."""
-    if len(path) > 1 and path[1] == ":":
-        path = path[2:]
+    if len(path) > 1 and path[1] == ":":  # names have no case there
+        return path[2:].replace("\\", "/").lower()
     return path.replace("\\", "/") if "\\" in path and not path.startswith("/") else path
 
 

@@ -4,23 +4,26 @@
 """
 
 import asyncio
-import contextlib
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+
+from msgspec.structs import replace
 
 from outwatch.engine.handoff import Handoff
 from outwatch.engine.health import Health
+from outwatch.engine.outlet import Outlet
 from outwatch.engine.pipeline import Pipeline
 from outwatch.engine.slow_lane import SlowLane
-from outwatch.errors import OutputError, OutwatchError
+from outwatch.errors import OutwatchError, SensorFailed
 from outwatch.model.interfaces import Lookup, Sensor, Sink
-from outwatch.model.records import Event, Host, Record, Summary
+from outwatch.model.records import Event, Host, Judged, Record, Summary
 
 _BATCH = 256  # records that go through the fast lane before the loop may do something else
 _LONGEST_PAUSE = 30.0  # seconds between attempts to restart a sensor
 _LOSSES_EVERY = 1.0  # seconds
+_GRACE = 3.0  # seconds that a sensor has to end
 
 
 class Drive:
@@ -36,36 +39,45 @@ class Drive:
         health: Health,
         host: Host,
     ) -> None:
-        """Take the parts; nothing starts before ``run``. ``failed_sink`` will hold the first failure to write."""
+        """Take the parts; nothing starts before ``run``."""
         self._sensor = sensor
         self._pipeline = pipeline
-        self._sinks = list(sinks)
+        self._outlets = [Outlet(sink, health) for sink in sinks]
         self._health = health
         self._host = host
         self._stop = threading.Event()
         self._lane = SlowLane(lookups, self._answered, health)
+        self._held: dict[str, Record] = {}
         self._fatal: OutwatchError | None = None
-        self.failed_sink: OutputError | None = None
+        self._reader_gone = False
+        self._end: Callable[[], None] = lambda: None
         self._began = self._ended = datetime.now(UTC)
 
     def stop(self) -> None:
         """End the watch soon (any thread, also a signal handler)."""
         self._stop.set()
+        self._end()
+
+    @property
+    def failure(self) -> OutwatchError | None:
+        """The first failure of a sink to write."""
+        return next((outlet.failure for outlet in self._outlets if outlet.failure), None)
 
     async def run(self, *, once: bool = False, seconds: float | None = None, patience: float = 2.0) -> Summary:
         """Watch until the sensor ends, ``seconds`` are over, ``stop`` is called, or (``once``) after the first picture.
 
-        Then the slow lane gets ``patience`` seconds to finish. Raises what made the watch impossible (``OutwatchError``).
+        Then the slow lane gets ``patience`` seconds to finish. Raises what made the watch impossible (``OutwatchError``), and
+        ``BrokenPipeError`` when the reader of the output has gone.
         """
         self._began = datetime.now(UTC)
         handoff = Handoff(self._health, waits=not self._sensor.live)
+        loop = asyncio.get_running_loop()
+        self._end = lambda: _close_later(loop, handoff)
         thread = threading.Thread(
             target=self._watch, args=(handoff,), kwargs={"once": once}, name=f"sensor-{self._sensor.name}", daemon=True
         )
-        loop = asyncio.get_running_loop()
         timer = loop.call_later(seconds, self.stop) if seconds is not None else None
-        lane = loop.create_task(self._lane.run())
-        tell = loop.create_task(self._tell_losses())
+        beside = [loop.create_task(self._lane.run()), loop.create_task(self._tell_losses())]
         thread.start()
         try:
             while (batch := await handoff.get()) is not None:
@@ -73,19 +85,19 @@ class Drive:
                     await self._deliver(self._pipeline.process(batch[start : start + _BATCH]))
             await self._lane.drain(patience)
         finally:
-            self.stop()
+            self._stop.set()
             handoff.close()
             if timer:
                 timer.cancel()
-            for task in (lane, tell):
+            for task in beside:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            await asyncio.gather(*beside, return_exceptions=True)
             self._ended = datetime.now(UTC)
-        await self._write(self._health.losses())
-        if self._fatal is not None:
+        await self._write_settled(list(self._held.values()))
+        await self._write(self._losses())
+        if self._fatal is not None or self._reader_gone:
             await self._close()
-            raise self._fatal
+            raise self._fatal or BrokenPipeError
         return self.summary()
 
     async def finish(self, summary: Summary) -> None:
@@ -126,52 +138,77 @@ class Drive:
                         handoff.put(batch)
                         if once:
                             break
+                except SensorFailed as error:
+                    crash: Exception = error
                 except OutwatchError as error:
                     self._fatal = error
+                    return
                 except Exception as error:  # noqa: BLE001 - the fence around sensors
-                    self._health.part_failed(f"sensor {self._sensor.name}", error)
-                    if self._sensor.live and not once:
-                        pause = 0.5 if time.monotonic() - began > _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
-                        self._stop.wait(pause)
-                        continue
-                return
+                    crash = error
+                else:
+                    return
+                self._health.part_failed(f"sensor {self._sensor.name}", crash)
+                if once or not self._sensor.live:
+                    return
+                pause = 0.5 if time.monotonic() - began > _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
+                self._stop.wait(pause)
         finally:
             handoff.close()
 
     async def _deliver(self, records: Sequence[Record]) -> None:
-        await self._write(records)
         self._lane.offer(records)
+        await self._write(records)
         await asyncio.sleep(0)
 
     async def _answered(self, ids: Iterable[str]) -> None:
+        """Issue connections again whose look-up was answered, and let go of those that only waited for that."""
         await self._write(self._pipeline.reissue(ids))
+        await self._write_settled([self._held[identity] for identity in ids if identity in self._held])
 
     async def _write(self, records: Sequence[Record]) -> None:
         if not records:
             return
-        for sink in list(self._sinks):
+        await self._give([outlet for outlet in self._outlets if not outlet.settled], records)
+        await self._write_settled(records)
+
+    async def _write_settled(self, records: Sequence[Record]) -> None:
+        """Give sinks that want settled records those whose look-ups are all answered; the others are held."""
+        ready: list[Record] = []
+        for record in records:
+            if isinstance(record, Judged):
+                if self._lane.is_pending(record.id):
+                    self._held[record.id] = record
+                    continue
+                self._held.pop(record.id, None)
+            ready.append(record)
+        await self._give([outlet for outlet in self._outlets if outlet.settled], ready)
+
+    async def _give(self, outlets: Sequence[Outlet], records: Sequence[Record]) -> None:
+        for outlet in outlets:
             try:
-                await sink.write(records)
+                await outlet.write(records)
             except BrokenPipeError:
-                raise
-            except OutputError as error:
-                self._sinks.remove(sink)
-                self.failed_sink = self.failed_sink or error
-                self._health.lose(f"sink {sink.name}", len(records))
-            except Exception as error:  # noqa: BLE001 - the fence around sinks
-                self._health.part_failed(f"sink {sink.name}", error)
+                self._outlets.remove(outlet)
+                self._reader_gone = True
+                self.stop()
 
     async def _close(self) -> None:
-        for sink in self._sinks:
-            try:
-                await sink.close()
-            except OutputError as error:
-                self.failed_sink = self.failed_sink or error
+        for outlet in self._outlets:
+            await outlet.close()
+
+    def _losses(self) -> list[Record]:
+        return [replace(loss, sensor=self._sensor.name) for loss in self._health.losses()]
 
     async def _tell_losses(self) -> None:
         while True:
             await asyncio.sleep(_LOSSES_EVERY)
-            await self._write(self._health.losses())
+            await self._write(self._losses())
+
+
+def _close_later(loop: asyncio.AbstractEventLoop, handoff: Handoff) -> None:
+    """Leave a sensor behind that does not end when it is told to."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(loop.call_later, _GRACE, handoff.close)
 
 
 def _positive(counts: dict[str, int]) -> dict[str, int]:

@@ -78,11 +78,11 @@ class Health:
             self.problems.append(text)
         self.tell(text)
 
-    def part_failed(self, part: str, error: BaseException) -> None:
-        """Note that a part raised what it must not: it is told once, and what it should have said is missing."""
+    def part_failed(self, part: str, error: BaseException, count: int = 1) -> None:
+        """Note that a part raised what it must not: it is told once, and what it should have said (``count``) is missing."""
         with self._lock:
             first = part not in self.failed_parts
             self.failed_parts.add(part)
-        self.lose(part, 1)
+        self.lose(part, count)
         if first:
             self.problem(f"{part} failed ({type(error).__name__}: {error}); its findings are missing where it did")

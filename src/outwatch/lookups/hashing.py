@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Annotated, NamedTuple
@@ -16,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from outwatch.engine.health import Health
-from outwatch.model.interfaces import Part, PartConfig
+from outwatch.model.interfaces import Part, PartConfig, ProcessTable
 from outwatch.model.records import Connection, Hash, Process
 
 _REMEMBERED = 10_000
@@ -39,35 +40,26 @@ class _File(NamedTuple):
 class Hashing:
     """Adds ``process.hash.sha256`` to connections of processes that are still there."""
 
-    def __init__(self, config: HashingConfig, *, health: Health) -> None:
-        """Take the limits, and where to count what could not be hashed."""
+    def __init__(self, config: HashingConfig, *, health: Health, processes: ProcessTable) -> None:
+        """Take the limits, where to count what could not be hashed, and who knows whether a pid is still the same process."""
         self._most = config.most_mib << 20
         self._health = health
-        self._hashes: OrderedDict[_File, str] = OrderedDict()
-        self._files: OrderedDict[tuple[str, str | None], _File | None] = OrderedDict()
+        self._processes = processes
+        self._hashes: OrderedDict[_File, str | None] = OrderedDict()
+        self._last: OrderedDict[tuple[str, str], _File] = OrderedDict()
 
     def enrich(self, connection: Connection) -> Connection:
-        """Add the hash if it is known already."""
+        """Add the hash of the file that the process runs now, if it is known; of a process that has gone, of the last one seen."""
         process = connection.process
-        if process is None or process.entity_id is None:
-            return connection
-        file = self._files.get((process.entity_id, process.executable))
+        file = self._file(process)
         digest = self._hashes.get(file) if file else None
-        if digest is None or (process.hash and process.hash.sha256 == digest):
+        if process is None or (process.hash.sha256 if process.hash else None) == digest:
             return connection
-        return replace(connection, process=replace(process, hash=Hash(sha256=digest)))
+        return replace(connection, process=replace(process, hash=Hash(sha256=digest) if digest else None))
 
     def missing(self, connection: Connection) -> Hashable | None:
-        """Name the file to be hashed, if the process has one that is not known."""
-        process = connection.process
-        if process is None or process.pid is None or process.entity_id is None or process.executable is None:
-            return None
-        identity = (process.entity_id, process.executable)
-        if identity not in self._files:
-            self._files[identity] = _identify(process)
-            if len(self._files) > _REMEMBERED:
-                self._files.popitem(last=False)
-        file = self._files[identity]
+        """Name the file to be hashed, if the process runs one that is not known."""
+        file = self._file(connection.process)
         return file if file is not None and file not in self._hashes else None
 
     async def find(self, key: Hashable, connection: Connection) -> None:
@@ -75,17 +67,36 @@ class Hashing:
         process = connection.process
         if not isinstance(key, _File) or process is None:
             return
-        digest = None
         if key.size > self._most:
             self._health.not_checked["executable too large to hash"] += 1
-        else:
-            digest = await asyncio.to_thread(sha256_of, _path(process), key)
-            if digest is None:
-                self._health.not_checked["executable could not be hashed"] += 1
-        if digest is None:  # not this process's; another one that runs the same file may have more luck
-            self._files[process.entity_id or "", process.executable] = None
+            self._remember(key, None)
             return
-        self._hashes[key] = digest
+        digest = await asyncio.to_thread(sha256_of, _path(process), key)
+        if digest is None or not self._is_same(process):
+            # The process has gone; another one that runs the same file may have more luck.
+            self._health.not_checked["executable could not be hashed"] += 1
+            return
+        self._remember(key, digest)
+
+    def _file(self, process: Process | None) -> _File | None:
+        """Say which file a process runs now, or ran when it was last seen; ``None`` if that can't be told."""
+        if process is None or process.pid is None or process.entity_id is None or process.executable is None:
+            return None
+        identity = (process.entity_id, process.executable)
+        file = _identify(process)
+        if file is not None and (self._last.get(identity) == file or self._is_same(process)):
+            self._last[identity] = file
+            if len(self._last) > _REMEMBERED:
+                self._last.popitem(last=False)
+        return self._last.get(identity)
+
+    def _is_same(self, process: Process) -> bool:
+        """Tell whether the pid still belongs to this process."""
+        now = self._processes.identify(process.pid or 0, time.time())
+        return now is not None and now.entity_id == process.entity_id
+
+    def _remember(self, file: _File, digest: str | None) -> None:
+        self._hashes[file] = digest
         if len(self._hashes) > _REMEMBERED:
             self._hashes.popitem(last=False)
 
@@ -97,34 +108,40 @@ def _path(process: Process) -> str:
 def _identify(process: Process) -> _File | None:
     """Say which file a process runs; ``None`` if that can't be told (no rights, gone)."""
     try:
-        facts = os.stat(_path(process))
-    except OSError:
+        return _known_by(os.stat(_path(process)))
+    except (OSError, ValueError):
         return None
-    return _File(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns) if stat.S_ISREG(facts.st_mode) else None
 
 
 def sha256_of(path: str, wanted: _File | None = None) -> str | None:
-    """Hash the file at ``path``, or ``None`` if it can't be read or is not the ``wanted`` one, before and after reading."""
+    """Hash the file at ``path``; ``None`` if it can't be read, is no plain file, or not the ``wanted`` one before and after reading."""
+    flags = os.O_RDONLY
+    for name in ("O_CLOEXEC", "O_BINARY", "O_NONBLOCK"):
+        flags |= getattr(os, name, 0)
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError):
+        return None
+    try:
+        before = _opened(descriptor)
+        if before is None or (wanted is not None and before != wanted):
+            return None
+        digest = hashlib.sha256()
+        while piece := os.read(descriptor, _PIECE):
+            digest.update(piece)
+        return digest.hexdigest() if _opened(descriptor) == before else None
     except OSError:
         return None
-    with open(descriptor, "rb", buffering=0) as file:
-        try:
-            before = _opened(descriptor)
-            if wanted is not None and before != wanted:
-                return None
-            digest = hashlib.sha256()
-            while piece := file.read(_PIECE):
-                digest.update(piece)
-            return digest.hexdigest() if _opened(descriptor) == before else None
-        except OSError:
-            return None
+    finally:
+        os.close(descriptor)
 
 
-def _opened(descriptor: int) -> _File:
-    facts = os.fstat(descriptor)
-    return _File(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+def _opened(descriptor: int) -> _File | None:
+    return _known_by(os.fstat(descriptor))
+
+
+def _known_by(facts: os.stat_result) -> _File | None:
+    return _File(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns) if stat.S_ISREG(facts.st_mode) else None
 
 
 PART = Part(name="hashing", config=HashingConfig, build=Hashing, live_only=True)

@@ -84,9 +84,10 @@ class Detector(Protocol):
 
 @runtime_checkable
 class Sink(Protocol):
-    """Takes judged records."""
+    """Takes judged records. A ``settled`` sink gets a connection only when every look-up about it is answered."""
 
     name: ClassVar[str]
+    settled: ClassVar[bool]
 
     async def write(self, records: Sequence[Record]) -> None:
         """Take records; ``OutputError`` pauses this sink and no other."""

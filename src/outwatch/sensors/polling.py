@@ -92,6 +92,7 @@ class Polling:
         self._sees_all = sees_other_users()
         self._open: dict[_Key, _Open] = {}
         self._listening: dict[tuple[int, int], set[str]] = {}
+        self._listened: dict[tuple[int, int], set[str]] = {}  # at the look before: a server may take one caller and stop
         self._look = 0
         self._unconnected = 0
         self._ids, self._ids_at = "", 0
@@ -138,7 +139,8 @@ class Polling:
     def look(self) -> list[Connection]:
         """Look once and give what is new, changed or gone."""
         self._look += 1
-        look, table, fresh = self._look, self._open, []
+        look, table = self._look, self._open
+        fresh: dict[_Key, Any] = {}
         seen_at = time.time()
         now = datetime.fromtimestamp(seen_at, UTC)
         changes: list[Connection] = []
@@ -151,14 +153,16 @@ class Polling:
             key = (row.type, row.laddr, row.raddr)
             known = table.get(key)
             if known is None:
-                fresh.append((key, row))
+                fresh.setdefault(key, row)
+                continue
+            if known.look == look:  # a socket that several processes share is listed for each of them
                 continue
             known.look = look
             before = known.row
             if not known.settled or before.status != row.status or before.pid != row.pid:
                 changes += self._changed(known, row, now, seen_at)
                 known.settle()
-        self._listening = listening
+        self._listening, self._listened = listening, self._listening
         changes += self._opened(fresh, now, seen_at)
         changes += self._closed(now)
         return changes
@@ -192,13 +196,13 @@ class Polling:
         if row.laddr:
             listening.setdefault((row.type, row.laddr.port), set()).add(row.laddr.ip)
 
-    def _opened(self, fresh: list[tuple[_Key, Any]], now: datetime, seen_at: float) -> list[Connection]:
+    def _opened(self, fresh: dict[_Key, Any], now: datetime, seen_at: float) -> list[Connection]:
         first = self._look == 1
         owners: dict[int, Process | None] = {}
         opened = []
         existing, connect = Event(action="existing"), Event(action="connect", start=now)
         closed = Event(action="close", start=now, end=now)
-        for key, row in fresh:
+        for key, row in fresh.items():
             over = self._is_over(row)
             if over and first:  # it ended before this watch began: remembered, so that it is not taken for new
                 self._open[key] = _Open(row, self._look, None, over=True)
@@ -299,13 +303,16 @@ class Polling:
         return self._ids[self._ids_at - 16 : self._ids_at]
 
     def _is_listener(self, kind: int, local: Any) -> bool:
-        """Tell whether somebody here waits for callers at a connection's local end."""
-        addresses = self._listening.get((kind, local.port))
-        if not addresses:
+        """Tell whether somebody here waits for callers at a connection's local end, or did at the look before."""
+        now, before = self._listening.get((kind, local.port)), self._listened.get((kind, local.port))
+        if not now and not before:
             return False
+        addresses = (now or set()) | (before or set())
+        if local.ip in addresses:
+            return True
         bare = local.ip.removeprefix("::ffff:")
         wild = {"::", "0.0.0.0"} if "." in bare else {"::"}  # noqa: S104 - compared with, not bound to
-        return bool(addresses & {local.ip, bare, f"::ffff:{bare}"} or addresses & wild)
+        return bool(addresses & {bare, f"::ffff:{bare}"} or addresses & wild)
 
 
 class _RowOfProcess:

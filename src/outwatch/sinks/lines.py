@@ -11,6 +11,7 @@ class Lines:
     """Writes each record with ``spell``, and lets the reader see every batch at once."""
 
     name: ClassVar[str] = "lines"
+    settled: ClassVar[bool] = False
 
     def __init__(self, *, stream: BinaryIO, spell: Callable[[Record], bytes | None]) -> None:
         """Take the stream and what turns a record into its line (``None``: this kind has none)."""

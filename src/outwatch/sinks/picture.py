@@ -8,6 +8,7 @@ from outwatch.engine.health import Health
 from outwatch.engine.verdict import ORDER
 from outwatch.model.records import Connection, Judged, Question, Record
 
+_OVER = frozenset({"close", "failed"})
 LAYER = "picture"
 """The name under which losses are counted here."""
 
@@ -16,6 +17,7 @@ class Picture:
     """Keeps records by id; when it is full, what is new is counted and not kept."""
 
     name: ClassVar[str] = "picture"
+    settled: ClassVar[bool] = False
 
     def __init__(self, *, health: Health, capacity: int = 500_000, most_ended: int | None = None) -> None:
         """Hold at most ``capacity`` records; with ``most_ended``, of connections that ended only the latest so many."""
@@ -35,7 +37,8 @@ class Picture:
                 self._health.lose(LAYER, 1)
             elif known is None or known.revision <= record.revision:
                 self._records[record.id] = record
-                if self._most_ended is not None and record.event.action == "close":
+                ended_now = record.event.action in _OVER and (known is None or known.event.action not in _OVER)
+                if self._most_ended is not None and ended_now:
                     self._forget_old(record.id, self._most_ended)
 
     def _forget_old(self, ended: str, most: int) -> None:

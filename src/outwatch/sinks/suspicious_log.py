@@ -26,6 +26,7 @@ class SuspiciousLog:
     """Appends a line when a connection's verdict reaches the level, and another only if it gets worse."""
 
     name: ClassVar[str] = "suspicious_log"
+    settled: ClassVar[bool] = True  # a line can't be taken back when a checksum turns up that an entry allows
 
     def __init__(self, _config: SuspiciousLogConfig, *, path: Path, level: Band) -> None:
         """Take the file and the band from which a connection is written; ``OutputError`` if it can't be written to."""
@@ -36,17 +37,18 @@ class SuspiciousLog:
 
     async def write(self, records: Sequence[Record]) -> None:
         """Append lines for those records that are bad enough and not there yet."""
-        lines, noted = [], []
+        lines: list[str] = []
+        noted: dict[str, int] = {}
         for record in records:
             if not isinstance(record, Connection) or record.outwatch.verdict is None:
                 continue
             badness = ORDER[record.outwatch.verdict]
-            if badness >= self._level and badness > self._written.get(record.id, 0):
+            if badness >= self._level and badness > noted.get(record.id, self._written.get(record.id, 0)):
                 lines.append(line(record))
-                noted.append((record.id, badness))
+                noted[record.id] = badness
         if lines:
             append_line(self._path, lines)
-        for identity, badness in noted:
+        for identity, badness in noted.items():
             self._written[identity] = badness
             if len(self._written) > _REMEMBERED:
                 self._written.popitem(last=False)
@@ -58,14 +60,17 @@ class SuspiciousLog:
 def line(record: Connection) -> str:
     """Spell a record in the log's form (``docs/reference/suspicious-log.md``): local time, process, ends, and why."""
     process, source, destination, findings = record.process, record.source, record.destination, record.outwatch
-    when = record.timestamp.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        when = record.timestamp.astimezone()
+    except OverflowError:  # year 1 or 9999: local time lies outside of the calendar
+        when = record.timestamp
     name = printable(process.name or process.executable or "unknown", 100) if process else "unknown"
     pid = process.pid if process and process.pid is not None else "unknown"
     reason = printable(findings.reasons[0].reason, 200) if findings.reasons else "no reason given"
     asked = asked_name(record)
     domain = printable(asked, 253) if asked else "no name"
     return (
-        f"{when} - WARNING - Process: {name} (PID: {pid}) => {endpoint(destination.ip, destination.port)}"
+        f"{when.isoformat(' ', 'seconds')[:19]} - WARNING - Process: {name} (PID: {pid}) => {endpoint(destination.ip, destination.port)}"
         f" (local port {source.port if source.port is not None else 'unknown'})"
         f" [{domain}; {findings.verdict} {findings.score}; {reason}]"
     )

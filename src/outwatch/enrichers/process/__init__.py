@@ -3,11 +3,12 @@
 import sys
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from outwatch.enrichers.process.facts import MOST_DEPTH, Birth, Facts
+from outwatch.enrichers.process.facts import MOST_DEPTH, MOST_PARENT_ARG, MOST_PARENT_ARGS, Birth, Facts, bounded_args
 from outwatch.model.interfaces import Part, PartConfig
 from outwatch.model.records import Connection, FileState, Process, User
 
@@ -16,6 +17,14 @@ _LATE = 0.011  # seconds: start times are told in clock ticks of 10 ms
 
 
 _Described = tuple[Process, User | None, FileState | None]
+
+
+@dataclass
+class _Remembered:
+    """What was read of a process, and the mark it had then."""
+
+    mark: str | None
+    described: _Described
 
 
 class Reader(Protocol):
@@ -41,7 +50,7 @@ class Processes:
         """Take the boot's id, so that a process keeps its ``entity_id`` over several runs."""
         self._boot = boot
         self._reader = reader or _system_reader()
-        self._known: OrderedDict[str, tuple[str | None, _Described]] = OrderedDict()
+        self._known: OrderedDict[str, _Remembered] = OrderedDict()
         self._lock = threading.Lock()
 
     def identify(self, pid: int, seen_at: float) -> Process | None:
@@ -61,8 +70,6 @@ class Processes:
             return connection
         with self._lock:
             described, user, state = self._describe(process)
-        if process.hash is not None and process.executable == described.executable:
-            described = replace(described, hash=process.hash)
         findings = connection.outwatch
         if state != findings.executable:
             findings = replace(findings, executable=state)
@@ -72,14 +79,16 @@ class Processes:
         identity, pid = process.entity_id or "", process.pid or 0
         known = self._known.get(identity)
         mark = self._reader.mark(pid)
-        if known is not None and (mark is None or mark == known[0]):
-            return known[1]
+        if known is not None and (mark is None or mark == known.mark):
+            return known.described
         facts = self._reader.facts(pid)
         birth = self._reader.birth(pid)
         if birth is None or birth.entity(self._boot) != identity:  # gone, or another process by now
-            return known[1] if known else (process, None, None)
-        described = replace(
-            process,
+            return known.described if known else (process, None, None)
+        described = Process(
+            pid=process.pid,
+            start=process.start,
+            entity_id=process.entity_id,
             name=facts.name,
             executable=facts.executable,
             args=facts.args,
@@ -87,26 +96,30 @@ class Processes:
             parent=self._parent(facts.parent, birth, MOST_DEPTH),
         )
         user = User(id=facts.user_id, name=facts.user_name) if facts.user_id or facts.user_name else None
-        self._known[identity] = (facts.mark, (described, user, facts.state))
+        # Facts without arguments may come from the middle of an exec: they are read again the next time.
+        whole = facts.args is not None or facts.executable is None
+        self._known[identity] = _Remembered(facts.mark if whole else None, (described, user, facts.state))
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return described, user, facts.state
 
     def _parent(self, pid: int | None, child: Birth, depth: int) -> Process | None:
-        """Describe a parent and, in it, its own parents."""
-        birth = self._reader.birth(pid) if pid and depth else None
+        """Describe a parent and, in it, its own parents; of their arguments only the beginning."""
+        birth = self._reader.birth(pid) if pid and depth > 0 else None
         if birth is None or birth.start > child.start + _LATE:
             return None
         entity = birth.entity(self._boot)
         known = self._known.get(entity)
-        if known is not None and known[0] == self._reader.mark(birth.pid):
-            return replace(known[1][0], working_directory=None)
-        facts = self._reader.facts(birth.pid)
+        if known is not None and known.mark is not None and known.mark == self._reader.mark(birth.pid):
+            one = known.described[0]
+            facts = Facts(name=one.name, executable=one.executable, args=one.args, parent=one.parent.pid if one.parent else None)
+        else:
+            facts = self._reader.facts(birth.pid)
         return Process(
             pid=birth.pid,
             name=facts.name,
             executable=facts.executable,
-            args=facts.args,
+            args=bounded_args(list(facts.args), MOST_PARENT_ARGS, MOST_PARENT_ARG) if facts.args else None,
             start=birth.time,
             entity_id=entity,
             parent=self._parent(facts.parent, birth, depth - 1),

@@ -9,8 +9,11 @@ from outwatch.model.records import FileState
 
 MOST_ARGS = 256
 MOST_ARG = 4096
-MOST_DEPTH = 64
-"""Parents that are followed: a chain longer than this is somebody's trick."""
+MOST_PARENT_ARGS, MOST_PARENT_ARG = 16, 256
+"""Arguments of parents that are kept, and their length: who they are matters, not all they were told."""
+
+MOST_DEPTH = 62
+"""Parents that are followed: a chain longer than this is somebody's trick (and no record, ``model/wire.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Facts:
     mark: str | None = None
 
 
-def bounded_args(args: list[str] | list[bytes]) -> tuple[str, ...]:
-    """Make arguments valid text of bounded size; what is cut ends in ``…``."""
-    kept = tuple(cleaned(one, MOST_ARG) for one in args[:MOST_ARGS])
-    return (*kept, "…") if len(args) > MOST_ARGS else kept
+def bounded_args(args: list[str] | list[bytes], most: int = MOST_ARGS, longest: int = MOST_ARG) -> tuple[str, ...]:
+    """Make arguments valid text, at most so many and so long; what is cut ends in ``…``."""
+    kept = tuple(cleaned(one, longest) for one in args[:most])
+    return (*kept, "…") if len(args) > most else kept

@@ -14,6 +14,7 @@ assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, whi
 _START_TIME = 19  # of the fields behind the name in /proc/PID/stat: starttime is the 22nd of all
 _COMM_LENGTH = 15
 _MOST_CMDLINE = 1 << 18
+_MARKED = 4096  # bytes of the arguments that tell one program from the next
 _DELETED = " (deleted)"
 
 
@@ -38,12 +39,18 @@ class LinuxReader:
         return Birth(pid, boot + ticks / self._tick, str(ticks))
 
     def mark(self, pid: int) -> str | None:
-        """Give what changes when the process executes another program: the target of its ``exe`` link."""
-        return _link(f"{self._proc}/{pid}/exe")
+        """Give what changes when the process executes another program or script: its file and its arguments."""
+        link = _link(f"{self._proc}/{pid}/exe")
+        args = _read(f"{self._proc}/{pid}/cmdline", _MARKED)
+        try:
+            file = os.stat(f"{self._proc}/{pid}/exe")
+        except OSError:
+            return None if args is None else f"{link}|{hash(args)}"
+        return f"{link}|{file.st_dev}|{file.st_ino}|{file.st_mtime_ns}|{hash(args)}"
 
     def facts(self, pid: int) -> Facts:
         """Read everything about ``pid``."""
-        link = self.mark(pid)
+        mark, link = self.mark(pid), _link(f"{self._proc}/{pid}/exe")
         executable, state = self._executable(pid, link)
         args = self._args(pid)
         user = self._user_id(pid)
@@ -58,7 +65,7 @@ class LinuxReader:
             user_id=user,
             user_name=self._user_name(user),
             parent=int(fields[1]) or None if fields else None,
-            mark=link,
+            mark=mark,
         )
 
     def _stat(self, pid: int) -> list[str] | None:
@@ -77,17 +84,12 @@ class LinuxReader:
             running = os.stat(f"{self._proc}/{pid}/exe")
         except OSError:
             return cleaned(link), None
-        # A file may be called "x (deleted)": only a file without any name left is deleted.
-        if link.endswith(_DELETED) and running.st_nlink == 0:
+        if _is_file(link, running):
+            return cleaned(link), None
+        # A file may really be called "x (deleted)"; it would be the one that runs. This one has lost this name at least.
+        if link.endswith(_DELETED):
             path = link.removesuffix(_DELETED)
             return cleaned(path), "memfd" if path.startswith("/memfd:") else "deleted"
-        try:
-            named = os.stat(link)
-            same = (named.st_dev, named.st_ino) == (running.st_dev, running.st_ino)
-        except OSError:
-            same = False
-        if same:
-            return cleaned(link), None
         elsewhere = _link(f"{self._proc}/{pid}/ns/mnt") != self._mount_namespace
         return cleaned(link), "other_namespace" if elsewhere else "replaced"
 
@@ -95,7 +97,10 @@ class LinuxReader:
         raw = _read(f"{self._proc}/{pid}/cmdline", _MOST_CMDLINE)
         if not raw:
             return None
-        return bounded_args(raw.removesuffix(b"\0").split(b"\0"))
+        args = raw.removesuffix(b"\0").split(b"\0")
+        if len(raw) >= _MOST_CMDLINE:  # the last one was cut by us
+            args.append("…".encode())
+        return bounded_args(args)
 
     def _name(self, pid: int, executable: str | None, args: tuple[str, ...] | None) -> str | None:
         raw = _read(f"{self._proc}/{pid}/comm", 256)
@@ -119,10 +124,22 @@ class LinuxReader:
             changed = self._passwd.stat().st_mtime
             if changed != self._users[0]:
                 rows = (line.split(":") for line in cleaned(self._passwd.read_bytes(), 1 << 22).splitlines())
-                self._users = (changed, {row[2]: row[0] for row in rows if len(row) > 2})  # noqa: PLR2004
+                users: dict[str, str] = {}
+                for row in rows:
+                    if len(row) > 2:  # noqa: PLR2004 - name, password, id
+                        users.setdefault(row[2], row[0])  # the first counts, as for getpwuid(3)
+                self._users = (changed, users)
         except OSError:
             return None
         return self._users[1].get(user_id) if user_id else None
+
+
+def _is_file(path: str, wanted: os.stat_result) -> bool:
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return False
+    return (facts.st_dev, facts.st_ino) == (wanted.st_dev, wanted.st_ino)
 
 
 def _read(path: str, most: int) -> bytes | None:

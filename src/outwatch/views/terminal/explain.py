@@ -1,10 +1,15 @@
 """Why a connection got its verdict, point by point, and what would change it."""
 
+import re
+from shlex import quote
+
 from outwatch.engine.verdict import BANDS, combine, without_each
 from outwatch.guard.text import printable
 from outwatch.model.records import Detection, Fact, Judged, asked_name
 from outwatch.net.endpoints import endpoint
 from outwatch.views.terminal.words import owner, verdict_words
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}\Z")  # nothing that a shell would act on
 
 
 def explanation(record: Judged) -> str:
@@ -92,12 +97,22 @@ def _sum(reasons: tuple[Detection, ...]) -> list[str]:
     return [f"strongest of each family: {families}", f"score = {sums} = {combine(reasons).score}"]
 
 
+def _command(record: Judged, reasons: tuple[Detection, ...]) -> str:
+    """Give the command that would allow this: the program where it is what worries, else the destination."""
+    process = record.process
+    if reasons and reasons[0].family == "process" and process is not None and process.executable and record.outwatch.executable is None:
+        what = f"--program {quote(process.executable)}"
+    else:
+        name = asked_name(record)
+        what = name if name and _PLAIN_NAME.match(name) else quote(record.destination.ip or "")
+    return f"outwatch allow add {what} --comment 'why'"
+
+
 def _changes(record: Judged, reasons: tuple[Detection, ...]) -> list[str]:
     lines = []
     for reason, verdict in without_each(reasons):
         what = "no allow entry" if reason.points < 0 else "if that were not so"
         lines.append(f"  {what}: “{reason.reason}” → {verdict.band} ({verdict.score})")
     if not any(reason.points < 0 for reason in reasons) and record.destination.ip:
-        target = asked_name(record) or record.destination.ip
-        lines.append(f"  if you know it: outwatch allow add {target} --comment 'why' (lowers the score)")
+        lines.append(f"  if you know it: {_command(record, reasons)} (lowers the score)")
     return lines

@@ -1,5 +1,7 @@
 """Records as tab-separated lines (``--plain``), for awk, cut and eyes."""
 
+from datetime import UTC
+
 from outwatch.guard.text import printable
 from outwatch.model.records import Connection, EventsLost, Question, Record, Summary, asked_name
 from outwatch.net.endpoints import endpoint
@@ -24,7 +26,7 @@ def plain(record: Record) -> bytes | None:
 def _cells(record: Connection | Question) -> list[str]:
     findings, process, user = record.outwatch, record.process, record.user
     return [
-        record.timestamp.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        record.timestamp.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z",
         record.event.action or "",
         verdict_words(record),
         "" if findings.score is None else str(findings.score),
