@@ -22,7 +22,7 @@ def recorded(identity: str, time: str = TIME, process: str = '{"pid":5,"name":"x
         "@timestamp": time,
         "network": {"transport": "tcp", "direction": "egress"},
         "source": {"ip": "192.0.2.10", "port": 40000},
-        "destination": {"ip": "203.0.113.9", "port": 443},
+        "destination": {"ip": "203.0.113.9", "port": {"sister-1": 441, "sister-2": 442}.get(identity, 443)},
         **more,
     }
     return json.dumps(record)[:-1] + f',"process":{process}}}'

@@ -1,6 +1,7 @@
 """The command tree, and how every command ends: its exit code, and one clear line when something is wrong."""
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -48,7 +49,8 @@ class LazyGroup(RichGroup):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put ``scan`` in front of options that are none of the group's own."""
-        if not args or (args[0].startswith("-") and args[0] not in {"--help", "-h", "--version"}):
+        of_scan = not args or (args[0].startswith("-") and args[0] not in {"--help", "-h", "--version"})
+        if of_scan and not ctx.resilient_parsing:
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
 
@@ -68,11 +70,17 @@ def outwatch() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and give its exit code."""
+    _stand_in_for_closed_streams()
     code: object = DONE
     try:
         code = outwatch.main(list(arguments), prog_name="outwatch", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
+        _give_up_stdout()
+    except SystemExit as end:  # click and rich turn a broken pipe into this
+        cause = end.__context__
+        if not (isinstance(cause, OSError) and cause.errno == errno.EPIPE):
+            raise
         _give_up_stdout()
     except OSError as error:
         _give_up_stdout()
@@ -87,6 +95,20 @@ def run(arguments: Sequence[str]) -> int:
     except OutwatchError as error:
         code = _say(str(error), USAGE if isinstance(error, ConfigError) else FAILED)
     return code if isinstance(code, int) else DONE
+
+
+def _stand_in_for_closed_streams() -> None:
+    """Open something in the place of standard streams that are closed, before a file of ours gets their number.
+
+    What is written to a closed standard output then fails as it should; talk goes nowhere.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if name != "stderr" else os.O_WRONLY)  # gets the lowest free number: this one
+            if name != "stdin":
+                setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - lives as long as we do
 
 
 def _say(text: str, code: int) -> int:

@@ -1,5 +1,6 @@
 """``scan``, ``watch`` and ``replay``: the commands that look at traffic, live or recorded."""
 
+import os
 import sys
 from dataclasses import replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import rich_click as click
 
 from outwatch.app import Companion, Outcome, Request
-from outwatch.cli.group import DONE, FINDINGS, INCOMPLETE, INTERRUPTED
+from outwatch.cli.group import DONE, FAILED, FINDINGS, INCOMPLETE, INTERRUPTED
 from outwatch.cli.options import Common, Duration, colours, common
 from outwatch.engine.verdict import ORDER
 from outwatch.model import wire
@@ -44,7 +45,7 @@ def watch(common: Common, seconds: float | None, recordings: tuple[str, ...]) ->
 
     On a terminal a live table (Enter redraws, q ends), else a line for each. Ctrl+C ends it.
     """
-    live_screen = common.mode == "table" and sys.stdout.isatty()
+    live_screen = common.mode == "table" and sys.stdout.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
     if common.mode == "table" and not live_screen:
         common = replace(common, mode="plain")
     companion = _screen(common) if live_screen else None
@@ -97,7 +98,8 @@ def _print(common: Common, request: Request, outcome: Outcome) -> None:
 
         from outwatch.views.terminal.table import picture, show  # noqa: PLC0415
 
-        show(Console(**colours(common)), picture(outcome.records, outcome.summary, show_all=common.show_all))
+        console = Console(**colours(common))
+        show(console, picture(outcome.records, outcome.summary, show_all=common.show_all, width=console.width))
         return
     records = [record for record in outcome.records if request.shown(record)]
     out = sys.stdout.buffer
@@ -127,7 +129,9 @@ def _screen(common: Common) -> Companion:
 def _code(common: Common, outcome: Outcome) -> int:
     """Give the exit code: failed, findings, incomplete, done, in this order."""
     if outcome.failure is not None:
-        raise outcome.failure
+        if common.quiet:
+            raise outcome.failure  # else it was told when it happened
+        return FAILED
     summary = outcome.summary
     reached = {band for band, order in ORDER.items() if common.fail_on and order >= ORDER[common.fail_on]}
     if any(summary.verdicts.get(band) for band in reached):

@@ -11,6 +11,7 @@ from rich.console import Console
 from outwatch.engine.verdict import combine
 from outwatch.model.records import (
     Connection,
+    Destination,
     Detection,
     Findings,
     Hash,
@@ -49,7 +50,7 @@ def judged(make: Make, *reasons: Detection, **changes: Any) -> Connection:
 def drawn(records: Sequence[Connection], width: int = 200, **settings: Any) -> list[str]:
     """Draw a picture and give its lines."""
     console = Console(record=True, width=width, file=io.StringIO(), color_system=None)
-    show(console, picture(records, Summary(sensor="polling", seen=len(records)), **settings))
+    show(console, picture(records, Summary(sensor="polling", seen=len(records)), width=width, **settings))
     return console.export_text().splitlines()
 
 
@@ -103,9 +104,25 @@ def test_an_accepted_connection_shows_who_called(connection: Make) -> None:
 
 
 def test_more_rows_than_fit_are_counted(connection: Make) -> None:
-    lines = drawn([judged(connection, id=f"c{at}") for at in range(9)], most=4)
+    lines = drawn([judged(connection, id=f"c{at}", destination=Destination(ip=f"203.0.113.{at}", port=443)) for at in range(9)], most=4)
     assert len([line for line in lines if line.startswith("normal")]) == 4
     assert any("5 more rows" in line for line in lines)
+
+
+def test_connections_that_differ_only_in_their_own_port_share_a_row_that_counts_them(connection: Make) -> None:
+    lines = drawn([judged(connection, id=f"c{at}", source=Source(ip="192.0.2.10", port=40000 + at)) for at in range(40)])
+    rows = [line for line in lines if line.startswith("normal")]
+    assert len(rows) == 1
+    assert "203.0.113.9:443 × 40" in rows[0]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 130])
+def test_the_reason_and_the_id_have_room_on_every_screen(connection: Make, width: int) -> None:
+    record = judged(connection, PATH, id="0123456789abcdef", process=Process(name="n" * 60, pid=4_000_000, entity_id="e"))
+    text = "\n".join(drawn([record], width=width))
+    assert "01234567" in text
+    assert "WHY" in text
+    assert "runs from" in text
 
 
 def test_nothing_to_show_is_said(connection: Make) -> None:

@@ -30,7 +30,7 @@ class LiveTable:
             while True:
                 again.clear()
                 rows = max(self._console.height - _ROWS_BESIDE, 5)
-                live.update(picture(records(), summary(), show_all=self._show_all, most=rows), refresh=True)
+                live.update(picture(records(), summary(), show_all=self._show_all, most=rows, width=self._console.width), refresh=True)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(again.wait(), _EVERY)
 

@@ -25,6 +25,14 @@ COLOURS: dict[Band | None, str] = {
 
 _MOST_ROWS = 500
 _SHORT_ID = 8
+_LEAST_WHY = 16  # characters that a reason needs to say something
+
+# Columns in their order: heading, widest, and how soon it gives way on a narrow screen (0: never).
+_COLUMNS = (
+    ("VERDICT", 10, 0), ("SCORE", 5, 4), ("PROCESS", 24, 0), ("PID", 8, 3), ("USER", 12, 2), ("DESTINATION", 60, 0), ("PROTO", 8, 1),
+    ("STATE", 8, 1), ("WHY", 60, 0), ("ID", _SHORT_ID, 0),
+)  # fmt: skip
+_FOLDING = frozenset({"DESTINATION", "WHY"})
 
 
 def visible(records: Sequence[Judged], *, show_all: bool) -> tuple[list[Judged], dict[str, int]]:
@@ -36,15 +44,22 @@ def visible(records: Sequence[Judged], *, show_all: bool) -> tuple[list[Judged],
     return shown, dict(hidden)
 
 
-def picture(records: Sequence[Judged], summary: Summary, *, show_all: bool = False, most: int = _MOST_ROWS) -> RenderableType:
-    """Draw records, worst first as they are given, and the summary below them; at most ``most`` rows."""
+def picture(
+    records: Sequence[Judged], summary: Summary, *, show_all: bool = False, most: int = _MOST_ROWS, width: int = 160
+) -> RenderableType:
+    """Draw records, worst first as they are given, and the summary below them.
+
+    At most ``most`` rows, of columns that leave room for the reason on a screen of ``width`` characters. Connections of one process to
+    one destination with the same verdict share a row.
+    """
     shown, hidden = visible(records, show_all=show_all)
+    rows = _folded(shown)
     below = [Text(line, style="dim") for line in summary_lines(summary, hidden)]
-    if len(shown) > most:
-        below.insert(0, Text(f"… {len(shown) - most:,} more rows; --plain and --jsonl show all", style="bold"))
-    if not shown:
+    if len(rows) > most:
+        below.insert(0, Text(f"… {len(rows) - most:,} more rows; --plain and --jsonl show all", style="bold"))
+    if not rows:
         return Group(Text("No connection to the outside." if records else "No connection.", style="bold"), *below)
-    return Group(_table(shown[:most]), *below)
+    return Group(_table([_row(record, count) for record, count in rows[:most]], width), *below)
 
 
 def show(console: Console, drawing: RenderableType) -> None:
@@ -52,27 +67,63 @@ def show(console: Console, drawing: RenderableType) -> None:
     console.print(drawing, markup=False, highlight=False)
 
 
-def _table(records: Sequence[Judged]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    table.add_column("VERDICT", no_wrap=True)
-    table.add_column("SCORE", justify="right", no_wrap=True)
-    table.add_column("PROCESS", no_wrap=True, max_width=24, overflow="ellipsis")
-    table.add_column("PID", justify="right", no_wrap=True)
-    table.add_column("USER", no_wrap=True, max_width=12, overflow="ellipsis")
-    table.add_column("DESTINATION", overflow="fold", min_width=21)
-    table.add_column("PROTO", no_wrap=True)
-    table.add_column("STATE", no_wrap=True)
-    table.add_column("WHY", overflow="fold", min_width=12)
-    table.add_column("ID", no_wrap=True, style="dim")
+def _folded(records: Sequence[Judged]) -> list[tuple[Judged, int]]:
+    """Join what differs only in its local port; the first record of each group speaks for it."""
+    groups: dict[object, tuple[Judged, int]] = {}
     for record in records:
-        table.add_row(*_row(record))
+        process, findings, end = record.process, record.outwatch, record.event.action
+        far = record.source.ip if record.network.direction == "ingress" else (record.destination.ip, record.destination.port)
+        who = (process.entity_id or process.pid or record.id) if process else record.id
+        key = (
+            who,
+            far,
+            record.network,
+            asked_name(record),
+            end,
+            findings.verdict,
+            findings.score,
+            findings.reasons and findings.reasons[0].reason,
+        )
+        first, count = groups.get(key, (record, 0))
+        groups[key] = first, count + 1
+    return list(groups.values())
+
+
+def _table(rows: Sequence[list[Text]], width: int) -> Table:
+    """Lay rows out; columns give way, the least important first, until the reason has room."""
+    widest = [min(most, max(8, width // 6)) if heading == "PROCESS" else most for heading, most, _ in _COLUMNS]
+    natural = [min(widest[at], max(len(heading), *(row[at].cell_len for row in rows))) for at, (heading, _, _) in enumerate(_COLUMNS)]
+    kept = list(range(len(_COLUMNS)))
+    why = next(at for at, column in enumerate(_COLUMNS) if column[0] == "WHY")
+    natural[why] = max(_LEAST_WHY, min(natural[why], 30))
+    for step in range(1, 5):
+        if sum(natural[at] + 2 for at in kept) <= width:
+            break
+        kept = [at for at in kept if _COLUMNS[at][2] != step]
+    least = {"ID": _SHORT_ID, "WHY": min(_LEAST_WHY, width // 4), "PROCESS": 7, "DESTINATION": min(21, width // 4)}
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=False, padding=(0, 2, 0, 0))
+    for at in kept:
+        heading = _COLUMNS[at][0]
+        folds = heading in _FOLDING
+        table.add_column(
+            heading,
+            justify="right" if heading in {"SCORE", "PID"} else "left",
+            no_wrap=not folds,
+            overflow="fold" if folds else "ellipsis",
+            min_width=least.get(heading),
+            max_width=None if folds else widest[at],
+            style="dim" if heading == "ID" else "",
+        )
+    for row in rows:
+        table.add_row(*(row[at] for at in kept))
     return table
 
 
-def _row(record: Judged) -> list[Text]:
+def _row(record: Judged, count: int) -> list[Text]:
     findings, process, user = record.outwatch, record.process, record.user
     arrow = "← " if record.network.direction == "ingress" else ""
     far = record.source if arrow else record.destination
+    where = endpoint(far.ip, far.port if count == 1 or not arrow else None)
     reasons = findings.reasons or ()
     why = printable(reasons[0].reason, 120) if reasons else ""
     if len(reasons) > 1:
@@ -83,7 +134,7 @@ def _row(record: Judged) -> list[Text]:
         Text(owner(record)),
         Text("" if process is None or process.pid is None else str(process.pid)),
         Text(printable(user.name or user.id or "", 32) if user else ""),
-        Text(arrow + _destination(record, endpoint(far.ip, far.port))),
+        Text(arrow + _destination(record, where) + (f" × {count}" if count > 1 else "")),
         Text(printable(record.network.transport or "dns", 12)),
         Text(record.event.action or ""),
         Text(why),
