@@ -12,9 +12,9 @@ from outwatch.cli.group import DONE, FAILED, FINDINGS, INCOMPLETE, INTERRUPTED
 from outwatch.cli.options import Common, Duration, colours, common
 from outwatch.engine.verdict import ORDER
 from outwatch.model import wire
-from outwatch.model.records import Judged, Record
-from outwatch.views.terminal.plain import plain
-from outwatch.views.terminal.words import is_hidden
+from outwatch.model.records import Judged
+from outwatch.views.terminal.plain import plain, plain_summary
+from outwatch.views.terminal.words import is_hidden, visible
 
 _MOST_ENDED = 5_000  # connections that a long watch still shows after their end
 _SPELLINGS = {"jsonl": wire.encode, "plain": plain}
@@ -87,11 +87,11 @@ def _look(common: Common, request: Request, *, at_end: bool) -> Outcome:
     if common.verbose:
         common.tell(f"sensor: {outcome.summary.sensor}")
     if not streaming:
-        _print(common, request, outcome)
+        _print(common, outcome)
     return outcome
 
 
-def _print(common: Common, request: Request, outcome: Outcome) -> None:
+def _print(common: Common, outcome: Outcome) -> None:
     """Print the whole picture and the summary."""
     if common.mode == "table":
         from rich.console import Console  # noqa: PLC0415 - 30 ms that other modes don't need
@@ -101,14 +101,14 @@ def _print(common: Common, request: Request, outcome: Outcome) -> None:
         console = Console(**colours(common))
         show(console, picture(outcome.records, outcome.summary, show_all=common.show_all, width=console.width))
         return
-    records = [record for record in outcome.records if request.shown(record)]
+    records, hidden = visible(outcome.records, show_all=common.show_all)
     out = sys.stdout.buffer
     if common.mode == "json":
         out.write(wire.document(records, outcome.summary) + b"\n")
     else:
         spell = _SPELLINGS[common.mode]
-        lines: list[Record] = [*records, outcome.summary]
-        out.writelines((spell(line) or b"") + b"\n" for line in lines)
+        out.writelines((spell(record) or b"") + b"\n" for record in records)
+        out.write((wire.encode(outcome.summary) if common.mode == "jsonl" else plain_summary(outcome.summary, hidden)) + b"\n")
     out.flush()
 
 

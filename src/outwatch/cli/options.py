@@ -86,7 +86,14 @@ _MODES: tuple[Mode, ...] = ("json", "jsonl", "plain")
 _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--json", "as_json"), {"is_flag": True, "help": "One JSON document at the end."}),
     (("--jsonl", "as_jsonl"), {"is_flag": True, "help": "One JSON record a line, the summary last."}),
-    (("--plain", "as_plain"), {"is_flag": True, "help": "Tab-separated lines."}),
+    (
+        ("--plain", "as_plain"),
+        {
+            "is_flag": True,
+            "help": "Tab-separated lines: time, action, verdict, score, process, pid, user, direction, transport, source, "
+            "destination, domain, reasons, id.",
+        },
+    ),
     (("--sensor",), {"type": click.Choice(["auto", *SENSORS]), "default": "auto", "show_default": True, "help": "How to look."}),
     (("--all", "show_all"), {"is_flag": True, "help": "Also loopback, private, accepted and allowed connections."}),
     (

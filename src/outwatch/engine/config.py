@@ -206,7 +206,7 @@ def _user_folder(kind: str) -> Path:
 def _read(path: Path, *, required: bool) -> Table | None:
     """Read a layer; ``None`` if there is none. ``PermissionError`` for a file that need not be there: it is meant for others."""
     try:
-        return tomllib.loads(read_trusted(path).decode("utf-8"))
+        return tomllib.loads(read_trusted(path).decode("utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         if required:
             raise ConfigError(str(path), "", "no such file") from None

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from outwatch.errors import RuleError
 from outwatch.model.records import EventsLost
 
-_TOLD = 20  # problems of one file that are told one by one
+_TOLD = 20  # broken lines of one file that are told one by one
+_KEPT = 50  # problems that are told and stand in the summary
 
 
 @dataclass
@@ -71,10 +72,12 @@ class Health:
             self.tell(f"{problem.path}: more broken lines are counted, not listed")
 
     def problem(self, text: str) -> None:
-        """Keep and tell something that limits this run; the same text once."""
+        """Keep and tell something that limits this run; the same text once, and only so many."""
         with self._lock:
-            if text in self.problems:
+            if text in self.problems or len(self.problems) > _KEPT:
                 return
+            if len(self.problems) == _KEPT:
+                text = "there are more problems than these; outwatch config check names the next when these are mended"
             self.problems.append(text)
         self.tell(text)
 

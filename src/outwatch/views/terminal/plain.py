@@ -19,8 +19,13 @@ def plain(record: Record) -> bytes | None:
     if isinstance(record, EventsLost):
         return f"# lost {record.count} ({printable(record.layer)})".encode("utf-8", "backslashreplace")
     if isinstance(record, Summary):
-        return "\n".join(f"# {line}" for line in summary_lines(record)).encode("utf-8", "backslashreplace")
+        return plain_summary(record)
     return "\t".join(printable(cell, 1000) or "-" for cell in _cells(record)).encode("utf-8", "backslashreplace")
+
+
+def plain_summary(summary: Summary, hidden: dict[str, int] | None = None) -> bytes:
+    """Spell a summary, with the counts of what was not shown."""
+    return "\n".join(f"# {line}" for line in summary_lines(summary, hidden)).encode("utf-8", "backslashreplace")
 
 
 def _cells(record: Connection | Question) -> list[str]:

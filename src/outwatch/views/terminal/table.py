@@ -1,6 +1,5 @@
 """The table of a scan, and the live one: the worst first, in colours that mean something."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -10,7 +9,7 @@ from rich.text import Text
 from outwatch.guard.text import printable
 from outwatch.model.records import Band, Judged, Summary, asked_name
 from outwatch.net.endpoints import endpoint
-from outwatch.views.terminal.words import HIDDEN_SCOPES, is_hidden, owner, summary_lines, verdict_words
+from outwatch.views.terminal.words import owner, summary_lines, verdict_words, visible
 
 COLOURS: dict[Band | None, str] = {
     "critical": "bold white on red",
@@ -33,15 +32,6 @@ _COLUMNS = (
     ("STATE", 8, 1), ("WHY", 60, 0), ("ID", _SHORT_ID, 0),
 )  # fmt: skip
 _FOLDING = frozenset({"DESTINATION", "WHY"})
-
-
-def visible(records: Sequence[Judged], *, show_all: bool) -> tuple[list[Judged], dict[str, int]]:
-    """Split records into those to show and the counts, by reason, of those that are not."""
-    if show_all:
-        return list(records), {}
-    shown = [record for record in records if not is_hidden(record)]
-    hidden = Counter(_why_hidden(record) for record in records if is_hidden(record))
-    return shown, dict(hidden)
 
 
 def picture(
@@ -91,7 +81,7 @@ def _folded(records: Sequence[Judged]) -> list[tuple[Judged, int]]:
 
 def _table(rows: Sequence[list[Text]], width: int) -> Table:
     """Lay rows out; columns give way, the least important first, until the reason has room."""
-    widest = [min(most, max(8, width // 6)) if heading == "PROCESS" else most for heading, most, _ in _COLUMNS]
+    widest = [min(most, max(8, width // 7)) if heading == "PROCESS" else most for heading, most, _ in _COLUMNS]
     natural = [min(widest[at], max(len(heading), *(row[at].cell_len for row in rows))) for at, (heading, _, _) in enumerate(_COLUMNS)]
     kept = list(range(len(_COLUMNS)))
     why = next(at for at, column in enumerate(_COLUMNS) if column[0] == "WHY")
@@ -100,7 +90,7 @@ def _table(rows: Sequence[list[Text]], width: int) -> Table:
         if sum(natural[at] + 2 for at in kept) <= width:
             break
         kept = [at for at in kept if _COLUMNS[at][2] != step]
-    least = {"ID": _SHORT_ID, "WHY": min(_LEAST_WHY, width // 4), "PROCESS": 7, "DESTINATION": min(21, width // 4)}
+    least = {"ID": _SHORT_ID, "WHY": min(_LEAST_WHY, width // 5), "PROCESS": 7, "DESTINATION": min(21, width // 5)}
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False, padding=(0, 2, 0, 0))
     for at in kept:
         heading = _COLUMNS[at][0]
@@ -145,13 +135,3 @@ def _row(record: Judged, count: int) -> list[Text]:
 def _destination(record: Judged, shown: str) -> str:
     name = asked_name(record)
     return f"{printable(name, 80)} ({shown})" if name else shown
-
-
-def _why_hidden(record: Judged) -> str:
-    if record.network.direction == "ingress":
-        return "accepted"
-    if record.network.scope in HIDDEN_SCOPES:
-        scope = (record.network.scope or "").replace("_", "-")
-        worrying = record.outwatch.verdict in {"medium", "high", "critical"}
-        return f"{scope} with verdict {record.outwatch.verdict}" if worrying else scope
-    return "allowed"

@@ -1,5 +1,8 @@
 """The words that tables, lines and explanations share."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from outwatch.engine.verdict import ORDER
 from outwatch.guard.text import printable
 from outwatch.model.records import Judged, Summary, Unknown
@@ -10,7 +13,7 @@ HIDDEN_SCOPES = frozenset({"private", "loopback", "link_local"})
 UNATTRIBUTED: dict[str, str] = {
     "exited": "its process has gone or let go of it",
     "no_rights": "other users' processes",
-    "kernel": "kernel",
+    "kernel": "no process holds it: kernel, or not accepted yet",
     "other_namespace": "other namespace",
 }
 """Why an owner is not known, in words."""
@@ -23,6 +26,25 @@ def is_hidden(record: Judged) -> bool:
     if record.network.direction == "ingress" or record.outwatch.verdict == "allowed":
         return True
     return record.network.scope in HIDDEN_SCOPES
+
+
+def visible(records: Sequence[Judged], *, show_all: bool) -> tuple[list[Judged], dict[str, int]]:
+    """Split records into those to show and the counts, by reason, of those that are not."""
+    if show_all:
+        return list(records), {}
+    shown = [record for record in records if not is_hidden(record)]
+    hidden = Counter(_why_hidden(record) for record in records if is_hidden(record))
+    return shown, dict(hidden)
+
+
+def _why_hidden(record: Judged) -> str:
+    if record.network.direction == "ingress":
+        return "accepted"
+    if record.network.scope in HIDDEN_SCOPES:
+        scope = (record.network.scope or "").replace("_", "-")
+        worrying = record.outwatch.verdict in {"medium", "high", "critical"}
+        return f"{scope} with verdict {record.outwatch.verdict}" if worrying else scope
+    return "allowed"
 
 
 def owner(record: Judged) -> str:
@@ -63,7 +85,8 @@ def summary_lines(summary: Summary, hidden: dict[str, int] | None = None) -> lis
             said.append(f"{label}: {', '.join(f'{count} ({printable(what)})' for what, count in counts.items())}")
     if summary.broken_lines:
         said.append(f"broken lines passed over: {summary.broken_lines}")
-    said += [f"not seen: {printable(what)}" for what in summary.blind]
+    if summary.blind:
+        said.append(f"not seen: {'; '.join(printable(what) for what in summary.blind)}")
     said += [f"problem: {printable(what)}" for what in summary.problems]
     return said
 
