@@ -10,6 +10,9 @@ pytestmark = pytest.mark.security
 anything = st.text(st.characters() | st.sampled_from("\x00\x07\x1b\x7f\x9b\u202e\u2066\ud800\udcff\u2028…"), max_size=60)
 
 
+UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+
+
 @settings(max_examples=300, deadline=None)
 @given(anything, st.integers(1, 70))
 def test_what_is_shown_is_one_printable_line(text: str, limit: int) -> None:
@@ -24,7 +27,8 @@ def test_what_is_shown_is_one_printable_line(text: str, limit: int) -> None:
 def test_showing_twice_changes_nothing_more_and_leaves_what_was_harmless(text: str) -> None:
     shown = printable(text, 10_000)
     assert printable(shown, 10_000) == shown
-    assert (shown == text) == text.isprintable()
+    # Letters of which nothing is seen (fillers, joiners) are printable to Python and yet shown as escapes.
+    assert (shown == text) == (text.isprintable() and not set(text) & UNSEEN)
 
 
 @settings(max_examples=300, deadline=None)

@@ -237,10 +237,6 @@ def _schema() -> Literal["outwatch/1"]:
     return SCHEMA  # type: ignore[return-value]
 
 
-def _zero() -> int:
-    return 0
-
-
 def _counts() -> dict[str, int]:
     return {}
 
@@ -256,7 +252,7 @@ class _JudgedRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     schema: Literal["outwatch/1"] = msgspec.field(default_factory=_schema)
     id: str
-    revision: Count = msgspec.field(default_factory=_zero)
+    revision: Count = msgspec.field(default_factory=int)  # a factory, so that 0 is written too
     timestamp: Time = msgspec.field(name="@timestamp")
     event: Event = NO_EVENT
     host: Host | None = None
@@ -306,11 +302,11 @@ class Summary(_Note, frozen=True, kw_only=True, tag="summary"):
     """
 
     event: Event | None = None
-    seen: int = msgspec.field(default_factory=_zero)
-    not_judged: int = msgspec.field(default_factory=_zero)
+    seen: int = msgspec.field(default_factory=int)
+    not_judged: int = msgspec.field(default_factory=int)
     verdicts: dict[str, int] = msgspec.field(default_factory=_counts)
     scopes: dict[str, int] = msgspec.field(default_factory=_counts)
-    unattributed: int = msgspec.field(default_factory=_zero)
+    unattributed: int = msgspec.field(default_factory=int)
     unattributed_why: dict[str, int] = msgspec.field(default_factory=_counts)
     lost: dict[str, int] = msgspec.field(default_factory=_counts)
     blind: tuple[str, ...] = msgspec.field(default_factory=lambda: ())
