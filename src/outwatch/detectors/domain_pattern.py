@@ -110,7 +110,8 @@ class DomainPattern:
         return self._judge(text) if len(text) <= _LONGEST else self._judge_name(text)
 
     def _judge_name(self, text: str) -> tuple[Detection, ...]:
-        name = domains.canonical("_".join(cleaned(text, 2 * _LONGEST).split()))  # a blank hides nothing
+        text = text if text.isascii() else cleaned(text, 2 * _LONGEST)
+        name = domains.canonical(text) or domains.canonical("_".join(text.split()))  # a blank hides nothing
         if name is None or (self._ignored and any(suffix in self._ignored for suffix in domains.suffixes(name))):
             return ()
         return tuple(

@@ -1,6 +1,7 @@
-"""One event's way: enrich, inspect, judge. The fences around parts stand here and in ``drive.py``, and nowhere else.
+"""One event's way: enrich, inspect, judge.
 
-A part that raises loses its own word on that one record: it is counted, told once, and everything else goes on.
+The fences around parts stand here, in ``drive.py``, ``outlet.py``, ``slow_lane.py`` and ``registry.py``, and nowhere else. A part that
+raises loses its own word on that one record: it is counted, told once, and everything else goes on.
 """
 
 from collections.abc import Iterable, Sequence
@@ -90,7 +91,8 @@ class Pipeline:
         for detector, ready in self._detectors:
             try:
                 if ready is None or ready(seen):
-                    found.extend(map(_checked, detector.inspect(seen)))
+                    for detection in detector.inspect(seen):
+                        found.append(_checked(detection))  # noqa: PERF401 - most yield nothing
             except Exception as error:  # noqa: BLE001 - the fence
                 self._health.part_failed(detector.name, error)
         return found

@@ -29,6 +29,11 @@ _RAW = re.compile("[\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069
 _TEXT_LIMIT = MOST
 _EMPTY_VALUE = re.compile(rb':\s*""')  # of a key; an empty string in a list, such as an empty argument, stays
 
+_NOTHING, _MICROSECONDS, _UTC = 0, 1, 2  # what the times of a record need
+_TIMES = frozenset({"@timestamp", "start", "end", "checked_at", "from", "until"})
+# Such a key can't stand inside of a string, where its quotes would be escaped.
+_WHOLE_SECOND = re.compile(rb'("(?:@timestamp|start|end|checked_at|from|until)":"[-0-9T:]{19})Z"')
+
 # Lists of branches, and the keys that such a branch is nothing without.
 _NEEDED: dict[str, frozenset[str]] = {
     "names": frozenset({"name"}),
@@ -47,7 +52,13 @@ class WireError(ValueError):
 def encode(record: Record) -> bytes:
     """Write a record as one line, without the line break."""
     try:
-        line = _encoder.encode(record) if _has_microseconds(record) else _encode_slowly(record)
+        need = _need(record)
+        if need == _UTC or (need and _has_own_times(record)):
+            line = _encode_slowly(record)
+        else:
+            line = _encoder.encode(record)
+            if need:
+                line = _WHOLE_SECOND.sub(rb'\1.000000Z"', line)
     except UnicodeEncodeError:
         line = _encode_slowly(record)
     if line.isascii() and b"\x7f" not in line:
@@ -72,7 +83,7 @@ def decode(line: bytes) -> Record | None:
     if b'""' not in line or not _EMPTY_VALUE.search(line):
         try:
             record: Record = _decoder.decode(line)
-            if _is_plain(record):
+            if _need(record) != _UTC:
                 return record
         except (ValueError, RecursionError):
             pass  # mended below, or refused there with its reason
@@ -92,9 +103,7 @@ def _decode_slowly(line: bytes) -> Record | None:
     if isinstance(tree.get("kind"), str) and tree["kind"] in OTHER_KINDS:
         return None
     record: Record = msgspec.convert(_mended(tree), Record, strict=True)
-    if not _is_plain(record):
-        record = _in_utc(record)
-    return record
+    return _in_utc(record) if _need(record) == _UTC else record
 
 
 def _no_number(text: str) -> None:
@@ -116,18 +125,37 @@ def _mended(value: object) -> Any:
     return cleaned(value, 6 * _TEXT_LIMIT) if isinstance(value, str) else value
 
 
-def _is_plain(record: Record) -> bool:
-    """Tell whether all times are UTC and the parents so few that a record can be written again; ``WireError`` if too many."""
-    if isinstance(record, Judged):
-        event = record.event
-        if record.timestamp.tzinfo is not UTC or (event.start is not None and event.start.tzinfo is not UTC):
-            return False
-        if event.end is not None and event.end.tzinfo is not UTC:
-            return False
-    for time in _rare_times(record):  # noqa: SIM110 - twice as fast as all() with a generator
-        if time is not None and time.tzinfo is not UTC:
-            return False
-    return True
+def _need(record: Record) -> int:
+    """Say what the times of a record need before they stand on the wire as the contract has them.
+
+    ``_NOTHING``, ``_MICROSECONDS`` (one is a whole second) or ``_UTC`` (one is in another zone). ``WireError`` if the record has more
+    parents than can be written again.
+    """
+    need = _NOTHING
+    for time in _times(record):
+        if time is not None:
+            if time.tzinfo is not UTC:
+                return _UTC
+            if not time.microsecond:
+                need = _MICROSECONDS
+    return need
+
+
+def _times(record: Record) -> list[datetime | None]:
+    if not isinstance(record, Judged):
+        if isinstance(record, EventsLost):
+            return [record.from_, record.until]
+        return [record.event.start, record.event.end] if record.event else []
+    event, process = record.event, record.process
+    times = [record.timestamp, event.start, event.end]
+    while process is not None:
+        times.append(process.start)
+        process = process.parent
+    if len(times) > MOST_PARENTS + 3:
+        raise WireError("nested too deeply")
+    if record.outwatch.reputation:
+        times += [one.checked_at for one in record.outwatch.reputation]
+    return times
 
 
 def _in_utc(record: Record) -> Record:
@@ -150,40 +178,14 @@ def _times_in_utc(value: object) -> Any:
     return value
 
 
-def _rare_times(record: Record) -> list[datetime | None]:
-    """Give the times of a record other than those that every connection has."""
-    if isinstance(record, EventsLost):
-        return [record.from_, record.until]
-    if isinstance(record, Summary):
-        return [record.event.start, record.event.end] if record.event else []
-    found: list[datetime | None] = []
-    process = record.process
-    while process is not None:
-        found.append(process.start)
-        process = process.parent
-    if len(found) > MOST_PARENTS:
-        raise WireError("nested too deeply")
-    if record.outwatch.reputation:
-        found += [one.checked_at for one in record.outwatch.reputation]
-    return found
-
-
-def _has_microseconds(record: Record) -> bool:
-    """Tell whether the encoder will write every time as the contract has it."""
-    if isinstance(record, Judged):
-        event = record.event
-        if not (record.timestamp.microsecond and (event.start is None or event.start.microsecond)):
-            return False
-        if event.end is not None and not event.end.microsecond:
-            return False
-    for time in _rare_times(record):
-        if time is not None and not time.microsecond:
-            return False
-    return _is_plain(record)
+def _has_own_times(record: Record) -> bool:
+    """Tell whether evidence uses a key that holds times elsewhere, so that its text must not be taken for one."""
+    reasons = record.outwatch.reasons if isinstance(record, Judged) else None
+    return any(not _TIMES.isdisjoint(reason.evidence) for reason in reasons or ())
 
 
 def _encode_slowly(record: Record) -> bytes:
-    """Encode a record that has a whole second or text that is not valid Unicode somewhere."""
+    """Encode a record that has a time in another zone or text that is not valid Unicode somewhere."""
     tree = msgspec.to_builtins(record, builtin_types=(datetime,))
     return _encoder.encode(_spelled(tree))
 

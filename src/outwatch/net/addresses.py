@@ -149,7 +149,7 @@ class Scopes:
         return self._place(text) if len(text) <= _LONGEST else (text, "unclassified")
 
     def _look_up(self, text: str) -> tuple[str, Scope]:
-        address = parse(text)
+        address = _parse(text)
         if address is None:
             return text, "unclassified"
         return str(address), self._scope(address)
