@@ -26,8 +26,7 @@ def read_trusted(path: Path, most: int = 16 << 20) -> bytes:
     try:
         facts = os.fstat(descriptor)
         _require_regular(path, facts)
-        if sys.platform != "win32":
-            _require_trusted_owner(path, facts)
+        _require_trusted_owner(path, facts)
         if facts.st_size > most:
             raise FileRefused(path, f"it is larger than {most} bytes", "that can't be configuration")
         with open(descriptor, "rb", closefd=False) as file:
@@ -37,6 +36,8 @@ def read_trusted(path: Path, most: int = 16 << 20) -> bytes:
 
 
 def _require_trusted_owner(path: Path, facts: os.stat_result) -> None:
+    if sys.platform == "win32":  # where access lists, not modes, say who may write
+        return
     if facts.st_uid not in {0, os.geteuid()}:
         raise FileRefused(
             path,
@@ -84,6 +85,7 @@ def write_atomic(path: Path, data: bytes, mode: int = _MODE) -> None:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
         raise OutputError(path, error.strerror or str(error)) from error
+    replaced = False
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
@@ -92,12 +94,13 @@ def write_atomic(path: Path, data: bytes, mode: int = _MODE) -> None:
                 os.chmod(name, mode)
             os.fsync(file.fileno())
         os.replace(name, path)
-    except BaseException as error:  # also Ctrl+C must leave nothing behind
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        if isinstance(error, OSError):
-            raise OutputError(path, error.strerror or str(error)) from error
-        raise
+        replaced = True
+    except OSError as error:
+        raise OutputError(path, error.strerror or str(error)) from error
+    finally:
+        if not replaced:  # also after Ctrl+C nothing is left behind
+            with contextlib.suppress(OSError):
+                os.unlink(name)
 
 
 def private_folder(path: Path) -> Path:
@@ -142,6 +145,8 @@ def _require_own_way(path: Path, links_left: int) -> None:
 
 
 def _require_own_step(step: Path, facts: os.stat_result) -> None:
+    if sys.platform == "win32":
+        return
     if stat.S_ISDIR(facts.st_mode) and facts.st_mode & stat.S_ISVTX and facts.st_uid == 0:
         return
     if facts.st_uid not in {0, os.geteuid()}:
