@@ -12,6 +12,7 @@ from outwatch.guard.text import printable
 _HEAVIEST = 100  # weight of a detector
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 _AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_NO_CHOICE = re.compile(r"Invalid enum value '(?P<value>.*)'", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 
 
@@ -24,6 +25,10 @@ def explained(message: str, table: object, kind: type) -> tuple[str, str]:
     if unknown:
         known = _fields_at(kind, keys)
         return _joined([*keys, unknown["name"]]), f"no such key{nearest(unknown['name'], known)}"
+    wrong = _NO_CHOICE.match(text)
+    choices = _info_at(kind, keys)
+    if wrong and isinstance(choices, msgspec.inspect.LiteralType):
+        return _joined(keys), f"{printable(wrong['value'])!r} is no choice{nearest(wrong['value'], [str(one) for one in choices.values])}"
     return _joined(keys), printable(text)
 
 

@@ -97,7 +97,10 @@ def decode(line: bytes) -> Record | None:
 
 def _decode_slowly(line: bytes) -> Record | None:
     """Read a line that needs mending; ``ValueError`` if it can't be."""
-    tree = json.loads(line.decode("utf-8", "surrogateescape"), parse_constant=_no_number)
+    try:
+        tree = json.loads(line.decode("utf-8", "surrogateescape"), parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise WireError(f"not JSON: {error.msg} at character {error.pos + 1}") from error
     if not isinstance(tree, dict):
         raise WireError("not a JSON object")
     if isinstance(tree.get("kind"), str) and tree["kind"] in OTHER_KINDS:

@@ -74,7 +74,7 @@ def test_a_key_like_no_other_gets_the_list_of_the_right_ones(extra: Path) -> Non
     ("text", "key", "expected"),
     [
         ("log_dir = 7", "log_dir", "Expected `str"),
-        ("log_level = 'loud'", "log_level", "Invalid enum value 'loud'"),
+        ("log_level = 'loud'", "log_level", "'loud' is no choice"),
         ("scope = 5", "scope", "Expected `object`"),
         ("[scope]\npublic = 'x'", "scope.public", "Expected `array`"),
         ("[scope]\npublic = ['10.0.0.0/8', 5]", "scope.public[1]", "Expected `str`"),
@@ -82,7 +82,7 @@ def test_a_key_like_no_other_gets_the_list_of_the_right_ones(extra: Path) -> Non
         ("[scope]\nprivate = ['example.com']", "scope.private[0]", "is no address or network"),
         ("[detectors.allow_list]\npoints = 101", "detectors.allow_list.points", "<= 100"),
         ("[detectors.allow_list]\nenabled = 'no'", "detectors.allow_list.enabled", "Expected `bool`"),
-        ("[detectors.allow_list]\nunlisted_scopes = ['moon']", "detectors.allow_list.unlisted_scopes[0]", "Invalid enum value 'moon'"),
+        ("[detectors.allow_list]\nunlisted_scopes = ['moon']", "detectors.allow_list.unlisted_scopes[0]", "'moon' is no choice"),
         ("[[detectors.allow_list.entries]]\nport = 1.5", "detectors.allow_list.entries[0].port", "Expected `int | str"),
         ("[[detectors.allow_list.entries]]\nexpires = 'soon'", "detectors.allow_list.entries[0].expires", "RFC3339"),
         ("[verdict.weights]\nallow_list = 'heavy'", "verdict.weights.allow_list", "Expected `float`"),
@@ -226,3 +226,9 @@ def test_a_value_from_a_variable_has_no_line() -> None:
     config = load(environ={"OUTWATCH_DETECTORS__DOMAIN_PATTERN__PATTERNS": "['(foo']"})
     error = config.rule_error("detectors.domain_pattern.patterns", "(foo", "missing )")
     assert str(error) == "OUTWATCH_DETECTORS__DOMAIN_PATTERN__PATTERNS: missing )"
+
+
+def test_a_choice_that_does_not_exist_is_told_with_the_nearest_that_does(extra: Path) -> None:
+    extra.write_text('log_level = "hihg"\n')
+    with pytest.raises(ConfigError, match=r"log_level: 'hihg' is no choice; did you mean 'high'\?"):
+        load(extra, {})
