@@ -84,7 +84,8 @@ def run(arguments: Sequence[str]) -> int:
         _give_up_stdout()
     except OSError as error:
         _give_up_stdout()
-        code = _say(f"can't write standard output: {error.strerror or error}", FAILED)
+        if code != FAILED:  # else it was told when it happened, and this is only what was left in the buffer
+            code = _say(f"can't write standard output: {error.strerror or error}", FAILED)
     except click.exceptions.Exit as end:
         code = end.exit_code
     except (click.Abort, KeyboardInterrupt):
