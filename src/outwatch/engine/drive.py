@@ -23,6 +23,7 @@ from outwatch.model.records import Event, Host, Judged, Record, Summary
 _BATCH = 256  # records that go through the fast lane before the loop may do something else
 _LONGEST_PAUSE = 30.0  # seconds between attempts to restart a sensor
 _LOSSES_EVERY = 1.0  # seconds
+_LONGEST_HELD = 5.0  # seconds that a record waits for its look-ups
 _GRACE = 3.0  # seconds that a sensor has to end
 
 
@@ -47,7 +48,7 @@ class Drive:
         self._host = host
         self._stop = threading.Event()
         self._lane = SlowLane(lookups, self._answered, health)
-        self._held: dict[str, Record] = {}
+        self._held: dict[str, tuple[float, Record]] = {}
         self._fatal: OutwatchError | None = None
         self._reader_gone = False
         self._end: Callable[[], None] = lambda: None
@@ -93,7 +94,7 @@ class Drive:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             self._ended = datetime.now(UTC)
-        await self._write_settled(list(self._held.values()))
+        await self._release(0.0)
         await self._write(self._losses())
         if self._fatal is not None or self._reader_gone:
             await self._close()
@@ -163,7 +164,7 @@ class Drive:
     async def _answered(self, ids: Iterable[str]) -> None:
         """Issue connections again whose look-up was answered, and let go of those that only waited for that."""
         await self._write(self._pipeline.reissue(ids))
-        await self._write_settled([self._held[identity] for identity in ids if identity in self._held])
+        await self._write_settled([self._held[identity][1] for identity in ids if identity in self._held])
 
     async def _write(self, records: Sequence[Record]) -> None:
         if not records:
@@ -177,11 +178,20 @@ class Drive:
         for record in records:
             if isinstance(record, Judged):
                 if self._lane.is_pending(record.id):
-                    self._held[record.id] = record
+                    since = self._held[record.id][0] if record.id in self._held else time.monotonic()
+                    self._held[record.id] = since, record
                     continue
                 self._held.pop(record.id, None)
             ready.append(record)
         await self._give([outlet for outlet in self._outlets if outlet.settled], ready)
+
+    async def _release(self, patience: float) -> None:
+        """Let go of records that were held for longer than ``patience`` seconds: an answer that never comes must not silence a log."""
+        now = time.monotonic()
+        overdue = [identity for identity, (since, _) in self._held.items() if now - since >= patience]
+        records = [self._held.pop(identity)[1] for identity in overdue]
+        if records:
+            await self._give([outlet for outlet in self._outlets if outlet.settled], records)
 
     async def _give(self, outlets: Sequence[Outlet], records: Sequence[Record]) -> None:
         for outlet in outlets:
@@ -202,6 +212,7 @@ class Drive:
     async def _tell_losses(self) -> None:
         while True:
             await asyncio.sleep(_LOSSES_EVERY)
+            await self._release(_LONGEST_HELD)
             await self._write(self._losses())
 
 

@@ -4,10 +4,12 @@ A file is hashed once for each (device, inode, size, modification time).
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import stat
 import sys
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -71,7 +73,7 @@ class Hashing:
             self._health.not_checked["executable too large to hash"] += 1
             self._remember(key, None)
             return
-        digest = await asyncio.to_thread(sha256_of, _path(process), key)
+        digest = await _hashed_beside(_path(process), key)
         if digest is None or not self._is_same(process):
             # The process has gone; another one that runs the same file may have more luck.
             self._health.not_checked["executable could not be hashed"] += 1
@@ -111,6 +113,24 @@ def _identify(process: Process) -> _File | None:
         return _known_by(os.stat(_path(process)))
     except (OSError, ValueError):
         return None
+
+
+async def _hashed_beside(path: str, wanted: _File) -> str | None:
+    """Hash in a thread that nobody waits for at the end: a file system that hangs must not hang us."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str | None] = loop.create_future()
+
+    def tell(digest: str | None) -> None:
+        if not answer.done():
+            answer.set_result(digest)
+
+    def work() -> None:
+        digest = sha256_of(path, wanted)
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, digest)
+
+    threading.Thread(target=work, name="hashing", daemon=True).start()
+    return await answer
 
 
 def sha256_of(path: str, wanted: _File | None = None) -> str | None:

@@ -221,6 +221,43 @@ class Finds:
         self.known = True
 
 
+class NeverAnswers(Finds):
+    """A look-up that hangs."""
+
+    async def find(self, key: Hashable, connection: Connection) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.security
+def test_a_sink_that_waits_for_look_ups_gets_what_none_answered_all_the_same(connection: MAKE) -> None:
+    sink = Takes()
+    sink.settled = True
+    summary = run(assemble(Plays([[connection(id="a"), connection(id="b")]]), sink, lookups=[NeverAnswers()]), patience=0.01)
+    assert sink.ids() == ["a", "b"]
+    assert summary.not_checked == {"out of time": 1}
+
+
+@pytest.mark.security
+def test_a_look_up_that_hangs_silences_a_waiting_sink_only_for_a_while(connection: MAKE, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driving, "_LONGEST_HELD", 0.0)
+    monkeypatch.setattr(driving, "_LOSSES_EVERY", 0.01)
+    sink = Takes()
+    sink.settled = True
+    drive = assemble(Plays([[connection(id="a")], "wait"]), sink, lookups=[NeverAnswers()])
+
+    async def body() -> None:
+        running = asyncio.create_task(drive.run(patience=0.01))
+        async with asyncio.timeout(PATIENCE):
+            while not sink.records:  # noqa: ASYNC110 - the sink has no event to wait for
+                await asyncio.sleep(0.01)
+        assert not running.done(), "it did not wait for the end of the watch"
+        drive.stop()
+        await running
+
+    asyncio.run(body())
+    assert sink.ids() == ["a"]
+
+
 def test_what_a_look_up_found_issues_the_connection_again_before_the_end(connection: MAKE) -> None:
     sink = Takes()
     summary = run(assemble(Plays([[connection(revision=0)]]), sink, lookups=[Finds()]))

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -196,3 +197,21 @@ def test_the_hash_in_a_record_that_is_right_already_changes_nothing(lookup: Hash
     assert once.process is not None
     assert once.process.hash == Hash(sha256=hashlib.sha256(b"x").hexdigest())
     assert lookup.enrich(once) is once
+
+
+@pytest.mark.security
+def test_a_file_system_that_hangs_does_not_hang_the_end(
+    lookup: Hashing, connection: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prog").write_bytes(b"x")
+    record = of(connection, tmp_path / "prog")
+    forever = threading.Event()
+    monkeypatch.setattr(hashing, "sha256_of", lambda *_: forever.wait() and None)
+    key = lookup.missing(record)
+    assert key is not None
+    try:
+        with pytest.raises(TimeoutError):  # and then the loop ends, although the thread still waits
+            asyncio.run(asyncio.wait_for(lookup.find(key, record), 0.05))
+        assert not forever.is_set()
+    finally:
+        forever.set()
