@@ -242,9 +242,9 @@ class _Shown:
             return self._spell(record)
         if not self._shown(record) and record.id not in self._printed:
             return None
-        if len(self._printed) >= _MOST_SAVED:
-            self._printed.popitem(last=False)
         self._printed[record.id] = None
+        if len(self._printed) > _MOST_SAVED:
+            self._printed.popitem(last=False)
         return self._spell(record)
 
 
