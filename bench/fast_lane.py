@@ -38,8 +38,9 @@ LANE, RIVAL, PROGRAM = "fast lane", "json.loads and json.dumps", "outwatch repla
 def pipeline(health: Health) -> Pipeline:
     """Build the fast lane of a replay, without any configuration file."""
     app = App(Config(Settings(), {}), health)
-    offers: dict[str, object] = {"health": health, "host": app.host, "scopes": app._scopes(Request())}
-    return Pipeline(enrichers=app._build("enrichers", offers, live=False), detectors=app.detectors(), judge=Judge(), health=health)
+    request = Request(paths=("recording",))
+    offers: dict[str, object] = {"health": health, "host": app.host, "scopes": app._scopes(request)}
+    return Pipeline(enrichers=app._enrichers(request, offers), detectors=app.detectors(), judge=Judge(), health=health)
 
 
 def lane(recorded: Sequence[bytes]) -> float:

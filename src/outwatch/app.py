@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -20,10 +21,10 @@ from outwatch.engine.pipeline import Pipeline
 from outwatch.engine.registry import Room
 from outwatch.engine.verdict import Judge
 from outwatch.errors import ConfigError, OutwatchError, SensorUnavailable
-from outwatch.guard.files import private_folder, write_atomic
+from outwatch.guard.files import new_file, private_folder, write_atomic
 from outwatch.guard.text import printable
 from outwatch.model import wire
-from outwatch.model.interfaces import Detector, Part, Sensor, Sink
+from outwatch.model.interfaces import Detector, Enricher, Part, ProcessTable, Sensor, Sink
 from outwatch.model.records import Judged, Record, Summary
 from outwatch.net.addresses import Scopes, parse_network, private_networks
 from outwatch.sinks.lines import Lines
@@ -44,8 +45,9 @@ class Request:
     """What to watch and where the records go.
 
     ``paths`` are recordings (none: this machine, live). ``once`` stops after the first picture, ``seconds`` after that time.
-    ``stream`` and ``spell`` print records as they come; ``shown`` picks those to print. Of connections that ended the
-    picture keeps ``most_ended`` (none given: all).
+    ``dns`` allows name servers to be asked; look-ups that are under way at the end get ``patience`` seconds. Parts that are
+    ``switched_on`` work whatever the configuration says. ``stream`` and ``spell`` print records as they come; ``shown`` picks those
+    to print. Of connections that ended the picture keeps ``most_ended`` (none given: all).
     """
 
     paths: Sequence[str] = ()
@@ -56,6 +58,9 @@ class Request:
     log: Path | None = None
     internal: Sequence[str] = ()
     private_is_public: bool = False
+    dns: bool = True
+    switched_on: frozenset[str] = frozenset()
+    patience: float = 2.5
     stream: BinaryIO | None = None
     spell: Callable[[Record], bytes | None] | None = None
     shown: Callable[[Judged], bool] = lambda _record: True
@@ -127,10 +132,11 @@ class App:
             "scopes": self._scopes(request),
             "paths": request.paths,
             "broken": self.health.broken_line,
+            "asks": request.dns,
+            "this_machine": live,
         }
-        enrichers = self._build("enrichers", offers, live=live)
-        offers["processes"] = next((one for one in enrichers if hasattr(one, "identify")), None)
-        lookups = self._build("lookups", offers, live=live) if request.lookups == "auto" else []
+        enrichers = self._enrichers(request, offers)
+        lookups = [registry.build(*one, offers) for one in self._active("lookups", request)] if request.lookups == "auto" else []
         picture = Picture(health=self.health, most_ended=request.most_ended)
         pipeline = Pipeline(
             enrichers=[*enrichers, *lookups],
@@ -176,8 +182,28 @@ class App:
         some = ", ".join(printable(one, 40) for one in list(found)[:5])
         raise OutwatchError(f"{printable(identity, 60)} begins the ids of {len(found)} records: {some}; write more of it")
 
-    def _build(self, room: Room, offers: dict[str, object], *, live: bool) -> list[Any]:
-        return [registry.build(part, table, offers) for part, table in self.parts(room) if live or not part.live_only]
+    def keep(self, outcome: Outcome) -> Path:
+        """Write all records of a watch to a file in the state folder, which ``--from`` can read, and give its path."""
+        path = private_folder(self.config.state_dir) / f"unreported_{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl"
+        with new_file(path, replaces=False) as file:
+            file.writelines(wire.encode(record) + b"\n" for record in [*outcome.records, outcome.summary])
+        return path
+
+    def _active(self, room: Room, request: Request) -> list[tuple[Part, Any]]:
+        """Give the parts of a room that work for a request: recordings have no use for those that look at this machine."""
+        wanted = [one for one in self.every_part(room) if one[1].enabled or one[0].name in request.switched_on]
+        return [one for one in wanted if not request.paths or not one[0].live_only]
+
+    def _enrichers(self, request: Request, offers: dict[str, object]) -> list[Enricher]:
+        """Build the enrichers, first the one that knows processes: others ask it (``offers["processes"]``)."""
+        active = sorted(self._active("enrichers", request), key=lambda one: one[0].name != "process")
+        built: list[Enricher] = []
+        offers["processes"] = None
+        for part, table in active:
+            built.append(registry.build(part, table, offers))
+            if isinstance(built[-1], ProcessTable):
+                offers["processes"] = built[-1]
+        return built
 
     def _scopes(self, request: Request) -> Scopes:
         internal = []
@@ -260,7 +286,7 @@ async def _conduct(drive: Drive, picture: Picture, request: Request) -> Outcome:
 
     companion = loop.create_task(_accompany(request.companion, drive, picture)) if request.companion else None
     with _signals(loop, interrupt):
-        summary = await drive.run(once=request.once, seconds=request.seconds)
+        summary = await drive.run(once=request.once, seconds=request.seconds, patience=request.patience)
         if companion:
             companion.cancel()
             with contextlib.suppress(asyncio.CancelledError):

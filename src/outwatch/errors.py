@@ -8,6 +8,7 @@
     ├── OutputError         disk full, no folder        exit code 1; that sink pauses, the others go on
     ├── SensorUnavailable   can't run here              the next sensor is taken, and that is said
     ├── SensorFailed        died while running          restarted with back-off
+    ├── LookupFailed        nobody answered             stays in the slow lane: "not checked"
     └── RuleError           bad rule, pattern or entry  skipped and listed
 
 What is lost is not an error but a record (``EventsLost``), and a process that has vanished is ``None``.
@@ -59,6 +60,15 @@ class SensorUnavailable(OutwatchError):
 
 class SensorFailed(OutwatchError):
     """A sensor died while it was running."""
+
+
+class LookupFailed(OutwatchError):
+    """Something could not be looked up just now; it counts as not checked."""
+
+    def __init__(self, reason: str) -> None:
+        """Say why, in words that fit every look-up that fails like this: they are counted under it."""
+        super().__init__(reason)
+        self.reason = reason
 
 
 class RuleError(OutwatchError):

@@ -20,6 +20,7 @@ DONE, FAILED, USAGE, FINDINGS, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 COMMANDS = {
     "scan": "live",
     "watch": "live",
+    "report": "report",
     "replay": "live",
     "explain": "explain",
     "allow": "allow",

@@ -102,10 +102,10 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
             "type": click.Choice(["auto", "cached", "off"]),
             "default": "auto",
             "show_default": True,
-            "help": "Whether facts that take time (checksums of executables) are looked up.",
+            "help": "Whether facts that take time (names of addresses, checksums of executables) are looked up.",
         },
     ),
-    (("--no-dns",), {"is_flag": True, "help": "Ask no name server (this version asks none)."}),
+    (("--no-dns",), {"is_flag": True, "help": "Ask no name server; without it public addresses are looked up in reverse DNS."}),
     (("--log",), {"type": click.Path(path_type=Path, dir_okay=False), "help": "Append a line per suspicious connection."}),
     (
         ("--fail-on",),

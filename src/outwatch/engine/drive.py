@@ -163,7 +163,9 @@ class Drive:
 
     async def _answered(self, ids: Iterable[str]) -> None:
         """Issue connections again whose look-up was answered, and let go of those that only waited for that."""
-        await self._write(self._pipeline.reissue(ids))
+        again = self._pipeline.reissue(ids)
+        self._lane.offer(again)  # what one look-up found may be what another asks about
+        await self._write(again)
         await self._write_settled([self._held[identity][1] for identity in ids if identity in self._held])
 
     async def _write(self, records: Sequence[Record]) -> None:

@@ -6,14 +6,30 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 
 from outwatch.engine.health import Health
+from outwatch.errors import LookupFailed
 from outwatch.model.interfaces import Lookup
 from outwatch.model.records import Connection, Record
 
-_Task = tuple[Lookup, Hashable]
+
+class _Line:
+    """The questions of one look-up: those that wait, those being asked, and the connections behind each."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self.lookup = lookup
+        self.at_once = lookup.at_once
+        self.waiting: OrderedDict[Hashable, tuple[Connection, dict[str, None]]] = OrderedDict()
+        self.running: dict[Hashable, dict[str, None]] = {}
+        self.workers = 0
+
+    def ids(self, key: Hashable) -> dict[str, None] | None:
+        return self.running.get(key) or (self.waiting[key][1] if key in self.waiting else None)
 
 
 class SlowLane:
-    """Runs look-ups beside the pipeline; when one is answered, the connections that asked are issued again."""
+    """Runs look-ups beside the pipeline; when one is answered, the connections that asked are issued again.
+
+    Look-ups don't wait for each other: each has its own line, and asks as many things at once as it says (``Lookup.at_once``).
+    """
 
     def __init__(
         self,
@@ -21,52 +37,47 @@ class SlowLane:
         answered: Callable[[Iterable[str]], Awaitable[None]],
         health: Health,
         *,
-        workers: int = 4,
         capacity: int = 20_000,
     ) -> None:
-        """Ask at most ``workers`` at once and keep at most ``capacity`` questions; more are counted as not checked."""
-        self._lookups = lookups
+        """Keep at most ``capacity`` questions of each look-up waiting; more are counted as not checked."""
+        self._lines = [_Line(lookup) for lookup in lookups]
         self._answered = answered
         self._health = health
         self._capacity = capacity
-        self._workers = workers
-        self._waiting: OrderedDict[_Task, tuple[Connection, dict[str, None]]] = OrderedDict()
-        self._running: dict[_Task, dict[str, None]] = {}
-        self._work = asyncio.Semaphore(0)
+        self._wanted = asyncio.Event()
         self._idle = asyncio.Event()
         self._pending: Counter[str] = Counter()
         self._answering = 0
 
     def offer(self, records: Iterable[Record]) -> None:
         """Look through freshly judged records for what is missing; never blocks."""
-        if not self._lookups:
+        if not self._lines:
             return
         for record in records:
             if isinstance(record, Connection):
-                for lookup in self._lookups:
-                    self._ask(lookup, record)
+                for line in self._lines:
+                    self._ask(line, record)
 
     def is_pending(self, identity: str) -> bool:
         """Tell whether an answer about this connection is still awaited."""
         return self._pending[identity] > 0
 
-    def _ask(self, lookup: Lookup, connection: Connection) -> None:
+    def _ask(self, line: _Line, connection: Connection) -> None:
         try:
-            key = lookup.missing(connection)
+            key = line.lookup.missing(connection)
         except Exception as error:  # noqa: BLE001 - the fence
-            self._health.part_failed(type(lookup).__name__, error)
+            self._health.part_failed(type(line.lookup).__name__, error)
             return
         if key is None:
             return
-        task = (lookup, key)
-        ids = self._running.get(task) or (self._waiting[task][1] if task in self._waiting else None)
+        ids = line.ids(key)
         if ids is None:
-            if len(self._waiting) >= self._capacity:
+            if len(line.waiting) >= self._capacity:
                 self._health.not_checked["queue full"] += 1
                 return
             ids = {}
-            self._waiting[task] = (connection, ids)
-            self._work.release()
+            line.waiting[key] = (connection, ids)
+            self._wanted.set()
         if connection.id not in ids:
             ids[connection.id] = None
             self._pending[connection.id] += 1
@@ -74,8 +85,13 @@ class SlowLane:
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._workers if self._lookups else 0):
-                group.create_task(self._worker())
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                for line in self._lines:
+                    for _ in range(min(len(line.waiting), line.at_once - line.workers)):
+                        line.workers += 1
+                        group.create_task(self._work(line))
 
     async def drain(self, patience: float) -> None:
         """Wait until nothing is left to ask, at most ``patience`` seconds; what is left then counts as not checked."""
@@ -83,34 +99,45 @@ class SlowLane:
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), patience)
-        left = len(self._waiting) + len(self._running)
+        left = sum(len(line.waiting) + len(line.running) for line in self._lines)
         if left:
             self._health.not_checked["out of time"] += left
 
-    async def _worker(self) -> None:
-        while True:
-            await self._work.acquire()
-            task, (connection, ids) = self._waiting.popitem(last=False)
-            self._running[task] = ids
-            lookup, key = task
-            try:
-                await lookup.find(key, connection)
-            except Exception as error:  # noqa: BLE001 - the fence
-                self._health.part_failed(type(lookup).__name__, error)
-                self._health.not_checked[f"{type(lookup).__name__} failed"] += 1
-            finally:
-                del self._running[task]
-            self._answering += 1
-            try:
-                for identity in ids:
-                    self._pending[identity] -= 1
-                    if not self._pending[identity]:
-                        del self._pending[identity]
-                await self._answered(ids)
-            finally:
-                self._answering -= 1
-            if not self._busy():
-                self._idle.set()
+    async def _work(self, line: _Line) -> None:
+        """Ask one thing after another while something waits."""
+        try:
+            while line.waiting:
+                key, (connection, ids) = line.waiting.popitem(last=False)
+                line.running[key] = ids
+                try:
+                    await self._find(line.lookup, key, connection)
+                finally:
+                    del line.running[key]
+                await self._answer(ids)
+                if not self._busy():
+                    self._idle.set()
+        finally:
+            line.workers -= 1
+
+    async def _find(self, lookup: Lookup, key: Hashable, connection: Connection) -> None:
+        try:
+            await lookup.find(key, connection)
+        except LookupFailed as error:
+            self._health.not_checked[error.reason] += 1
+        except Exception as error:  # noqa: BLE001 - the fence
+            self._health.part_failed(type(lookup).__name__, error)
+            self._health.not_checked[f"{type(lookup).__name__} failed"] += 1
+
+    async def _answer(self, ids: dict[str, None]) -> None:
+        self._answering += 1
+        try:
+            for identity in ids:
+                self._pending[identity] -= 1
+                if not self._pending[identity]:
+                    del self._pending[identity]
+            await self._answered(ids)
+        finally:
+            self._answering -= 1
 
     def _busy(self) -> bool:
-        return bool(self._waiting or self._running or self._answering)
+        return bool(self._answering or any(line.waiting or line.running for line in self._lines))

@@ -21,6 +21,14 @@ def is_root() -> bool:
     return sys.platform != "win32" and os.geteuid() == 0
 
 
+def invoking_user() -> tuple[int, int] | None:
+    """Give user and group of whoever runs this as root through sudo; ``None`` for anybody else, and for root's own sudo."""
+    user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if not is_root() or not (user.isdecimal() and group.isdecimal()) or user == "0":
+        return None
+    return int(user), int(group)
+
+
 def capabilities() -> frozenset[str]:
     """Name the effective Linux capabilities that matter for seeing connections; empty elsewhere."""
     try:

@@ -42,6 +42,8 @@ class _File(NamedTuple):
 class Hashing:
     """Adds ``process.hash.sha256`` to connections of processes that are still there."""
 
+    at_once = 4
+
     def __init__(self, config: HashingConfig, *, health: Health, processes: ProcessTable) -> None:
         """Take the limits, where to count what could not be hashed, and who knows whether a pid is still the same process."""
         self._most = config.most_mib << 20

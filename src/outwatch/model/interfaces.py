@@ -60,13 +60,18 @@ class Enricher(Protocol):
 
 @runtime_checkable
 class Lookup(Enricher, Protocol):
-    """An enricher whose facts take time: ``enrich`` adds what is there already, ``find`` fetches the rest."""
+    """An enricher whose facts take time: ``enrich`` adds what is there already, ``find`` fetches the rest.
+
+    At most ``at_once`` things are fetched at the same time.
+    """
+
+    at_once: int
 
     def missing(self, connection: Connection) -> Hashable | None:
         """Name what would have to be found for this connection, or ``None``."""
 
     async def find(self, key: Hashable, connection: Connection) -> None:
-        """Find it and remember it for ``enrich``, also that it can't be had."""
+        """Find it and remember it for ``enrich``, also that it can't be had (``LookupFailed`` for what nobody answered just now)."""
 
 
 @runtime_checkable

@@ -216,6 +216,7 @@ class Reputation(_Part, frozen=True, kw_only=True):
 class Findings(_Part, frozen=True, kw_only=True):
     """What outwatch itself adds to a record (the ``outwatch.*`` keys).
 
+    ``own`` is true for outwatch's own traffic, ``open_files`` are those its process holds open (only if asked for).
     ``executable`` says what is odd about the executable's file: ``deleted``, ``memfd``, ``replaced`` (the path leads to another
     file now), ``other_namespace`` (the path belongs to another mount namespace). ``verdict`` is absent where nothing was judged.
     """
@@ -225,6 +226,8 @@ class Findings(_Part, frozen=True, kw_only=True):
     count: Count | None = None
     subject: str | None = None
     executable: FileState | None = None
+    open_files: tuple[str, ...] | None = None
+    own: bool | None = None
     names: tuple[Name, ...] | None = None
     verdict: Band | None = None
     score: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None

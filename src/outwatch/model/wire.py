@@ -6,7 +6,7 @@ are written as ``\uNNNN``. Times carry microseconds always.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -68,8 +68,17 @@ def encode(record: Record) -> bytes:
 
 def document(records: Iterable[Record], summary: Summary) -> bytes:
     """Write one JSON document (``--json``): the records and the summary."""
-    body = b",\n".join(encode(record) for record in records)
-    return b'{"schema":"outwatch/1","records":[\n' + body + b'\n],"summary":' + encode(summary) + b"}"
+    return b"".join(document_pieces(records, summary))
+
+
+def document_pieces(records: Iterable[Record], summary: Summary) -> Iterator[bytes]:
+    """Yield the same document piece by piece."""
+    yield b'{"schema":"outwatch/1","records":[\n'
+    between = b""
+    for record in records:
+        yield between + encode(record)
+        between = b",\n"
+    yield b'\n],"summary":' + encode(summary) + b"}"
 
 
 def decode(line: bytes) -> Record | None:

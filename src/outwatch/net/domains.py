@@ -1,8 +1,10 @@
 """Domain names as labels."""
 
+import re
 from collections.abc import Iterator
 
 _MOST = 253  # RFC 1035, 2.3.4: 255 octets on the wire are 253 characters
+_HOSTNAME = re.compile(r"(?=.*[a-z_])([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\Z")
 
 
 def canonical(name: str) -> str | None:
@@ -29,3 +31,9 @@ def suffixes(name: str) -> Iterator[str]:
 def labels(name: str) -> list[str]:
     """Split a canonical name into its labels, leftmost first."""
     return name.split(".")
+
+
+def hostname(name: str) -> str | None:
+    """Give the canonical form of a name that a machine may have, or ``None``: letters, digits, hyphens, underscores (RFC 1123, 2.1)."""
+    canon = canonical(name)
+    return canon if canon is not None and _HOSTNAME.match(canon) else None

@@ -204,6 +204,8 @@ def test_a_sink_that_can_not_be_closed_keeps_no_other_from_being_closed(connecti
 class Finds:
     """A look-up that knows a connection's user after it was asked."""
 
+    at_once = 1
+
     def __init__(self) -> None:
         self.known = False
 

@@ -17,7 +17,8 @@ PATIENCE = 10.0
 class Asks:
     """A look-up whose key is the destination; ``gate`` holds its answers back."""
 
-    def __init__(self, *, gate: asyncio.Event | None = None, fault: Exception | None = None) -> None:
+    def __init__(self, *, gate: asyncio.Event | None = None, fault: Exception | None = None, at_once: int = 4) -> None:
+        self.at_once = at_once
         self.gate, self.fault = gate, fault
         self.asked: list[Hashable] = []
         self.known: set[Hashable] = set()
@@ -113,8 +114,8 @@ def test_nothing_is_asked_for_what_is_known_or_is_no_connection(connection: MAKE
     assert answers.ids == []
 
 
-def test_no_more_than_the_workers_look_at_once(connection: MAKE) -> None:
-    lookup = Asks()
+def test_no_more_is_asked_at_once_than_the_look_up_says(connection: MAKE) -> None:
+    lookup = Asks(at_once=3)
 
     async def body(lane: SlowLane) -> None:
         lookup.gate = asyncio.Event()
@@ -124,7 +125,7 @@ def test_no_more_than_the_workers_look_at_once(connection: MAKE) -> None:
         lookup.gate.set()
         await lane.drain(PATIENCE)
 
-    drive(lambda: SlowLane([lookup], Answers(), Health(), workers=3), body)
+    drive(lambda: SlowLane([lookup], Answers(), Health()), body)
     assert len(lookup.asked) == 10
 
 
@@ -151,8 +152,8 @@ def test_what_is_not_answered_in_time_counts_as_not_checked(connection: MAKE) ->
         await turns()
         await lane.drain(0.01)
 
-    lookup = Asks()
-    drive(lambda: SlowLane([lookup], Answers(), health, workers=2), body)
+    lookup = Asks(at_once=2)
+    drive(lambda: SlowLane([lookup], Answers(), health), body)
     assert health.not_checked == {"out of time": 6}
 
 

@@ -238,7 +238,7 @@ def test_a_replacement_that_fails_leaves_the_old_file_and_no_other(
     folder = private_folder(tmp_path / "state")
     (folder / "file").write_text("old")
 
-    def fail(*_args: object) -> None:
+    def fail(*_args: object, **_options: object) -> None:
         raise fault
 
     monkeypatch.setattr(os, step, fail)

@@ -35,3 +35,54 @@ def test_a_name_is_followed_by_each_of_its_parents() -> None:
 
 def test_labels_come_leftmost_first() -> None:
     assert domains.labels("a.b.com") == ["a", "b", "com"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("WWW.Example.COM.", "www.example.com"),
+        ("localhost", "localhost"),
+        ("a", "a"),
+        ("_dmarc.example.com", "_dmarc.example.com"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("192-0-2-1.dsl.example", "192-0-2-1.dsl.example"),
+        ("3com.example", "3com.example"),
+        (f"{'a' * 63}.example", f"{'a' * 63}.example"),
+        (".".join(["a" * 61] * 4), ".".join(["a" * 61] * 4)),
+    ],
+)
+def test_a_machines_name_is_letters_digits_hyphens_and_underscores(given: str, expected: str) -> None:
+    assert domains.hostname(given) == expected
+
+
+@pytest.mark.security
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        ".",
+        "192.0.2.1",
+        "2001:db8::1",
+        "1234",
+        "-a.example",
+        "a-.example",
+        "a.-b.example",
+        f"{'a' * 64}.example",
+        ".".join(["a" * 60] * 5),
+        "two words.example",
+        "line\nbreak.example",
+        "\x1b[31mred.example",
+        r"back\032slash.example",
+        "bücher.example",
+        "g\u043eogle.com",
+        "\u202egoogle.com",
+        "*.example.com",
+        "user@example.com",
+        "http://example.com/",
+        "=1+1",
+        "a\0.example",
+        "\u0661.example",
+    ],
+)
+def test_what_no_machine_may_be_called_is_none(given: str) -> None:
+    assert domains.hostname(given) is None

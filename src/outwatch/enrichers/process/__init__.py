@@ -1,5 +1,6 @@
 """Who holds a connection: program, arguments, user and parents, by pid and start time."""
 
+import os
 import sys
 import threading
 from collections import OrderedDict
@@ -43,12 +44,15 @@ class Reader(Protocol):
 class Processes:
     """Identifies processes for sensors (``ProcessTable``) and describes them for records (``Enricher``).
 
+    What this very process sends is marked as outwatch's own.
+
     Facts are read once for each process and program, and kept when the process has gone.
     """
 
     def __init__(self, _config: PartConfig, *, boot: str, reader: Reader | None = None) -> None:
         """Take the boot's id, so that a process keeps its ``entity_id`` over several runs."""
         self._boot = boot
+        self._own = os.getpid()
         self._reader = reader or _system_reader()
         self._known: OrderedDict[str, _Remembered] = OrderedDict()
         self._lock = threading.Lock()
@@ -73,6 +77,8 @@ class Processes:
         findings = connection.outwatch
         if state != findings.executable:
             findings = replace(findings, executable=state)
+        if process.pid == self._own:
+            findings = replace(findings, own=True)
         return replace(connection, process=described, user=user or connection.user, outwatch=findings)
 
     def _describe(self, process: Process) -> _Described:

@@ -50,7 +50,8 @@ def _why_hidden(record: Judged) -> str:
 def owner(record: Judged) -> str:
     """Name the process of a record, or say why that can't be done; safe to show."""
     if record.process is not None and (record.process.name or record.process.executable):
-        return printable(record.process.name or record.process.executable or "", 60)
+        name = printable(record.process.name or record.process.executable or "", 60)
+        return f"{name} (outwatch itself)" if record.outwatch.own else name
     attribution = record.outwatch.attribution
     if isinstance(attribution, Unknown):
         return f"({_SHORT[attribution.unknown]})"

@@ -1,0 +1,47 @@
+"""Makes the pictures of the documentation: ``python docs/pictures/make.py`` (needs LibreOffice and pdftoppm).
+
+A made-up recording becomes a workbook, LibreOffice prints it, and the first pages are kept as PNG.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from outwatch.model import wire
+from sample import records
+
+_HERE = Path(__file__).parent
+_PUBLIC = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"]
+_DOTS_PER_INCH = "130"
+
+
+def workbook(folder: Path) -> Path:
+    """Make the workbook of the sample as a user would."""
+    recording, made, settings = folder / "sample.jsonl", folder / "report.xlsx", folder / "config.toml"
+    recording.write_bytes(b"".join(wire.encode(record) + b"\n" for record in records()))
+    settings.write_text(f"[scope]\npublic = {_PUBLIC}\n")
+    arguments = ["report", "--from", str(recording), "-o", str(made), "--config", str(settings), "--no-dns", "--quiet"]
+    subprocess.run([sys.executable, "-m", "outwatch", *arguments], check=True, stdout=subprocess.DEVNULL)
+    return made
+
+
+def pages(book: Path, folder: Path) -> list[Path]:
+    """Print a workbook and give its pages as pictures."""
+    home = (folder / "office").as_uri()
+    office = ["soffice", "--headless", f"-env:UserInstallation={home}", "--convert-to", "pdf", "--outdir", str(folder), str(book)]
+    subprocess.run(office, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(["pdftoppm", "-png", "-r", _DOTS_PER_INCH, str(book.with_suffix(".pdf")), str(folder / "page")], check=True)
+    return sorted(folder.glob("page-*.png"))
+
+
+def main() -> None:
+    """Make the pictures anew."""
+    with tempfile.TemporaryDirectory() as name:
+        found = pages(workbook(Path(name)), Path(name))
+        for page, target in zip(found, ("workbook-summary.png", "workbook-connections.png"), strict=False):
+            (_HERE / target).write_bytes(page.read_bytes())
+
+
+if __name__ == "__main__":
+    main()

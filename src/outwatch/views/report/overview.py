@@ -1,0 +1,144 @@
+"""What rows add up to: by verdict, by process, by destination, and what was not checked."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from outwatch.engine.verdict import ORDER
+from outwatch.model.records import Band, Summary, asked_name
+from outwatch.views.report.columns import Unchecked, far_ip, process_name, reputation
+from outwatch.views.report.fold import Row, process_key
+from outwatch.views.terminal.words import UNATTRIBUTED
+
+_MOST_LISTED = 12  # ports, programs or destinations named in one cell
+_PROVIDERS = (("virustotal", "VirusTotal"), ("abuseipdb", "AbuseIPDB"))
+
+
+@dataclass(slots=True)
+class Group:
+    """Rows of one process or of one destination; ``speaker`` is the worst of them."""
+
+    speaker: Row
+    first: datetime
+    last: datetime
+    connections: int = 0
+    rows: int = 0
+    sent: int | None = None
+    received: int | None = None
+    listed: dict[str, None] = field(default_factory=dict)
+    more: int = 0
+
+    def add(self, row: Row, listed: str) -> None:
+        """Add a row, which is about ``listed``: a destination of a process, or a process of a destination."""
+        self.rows += 1
+        self.connections += row.connections
+        self.first, self.last = min(self.first, row.first), max(self.last, row.last)
+        sent, received = row.record.source.bytes, row.record.destination.bytes
+        self.sent = self.sent if sent is None else (self.sent or 0) + sent
+        self.received = self.received if received is None else (self.received or 0) + received
+        if len(self.listed) < _MOST_LISTED:
+            self.listed[listed] = None
+        elif listed not in self.listed:
+            self.more += 1
+
+    def listing(self) -> str:
+        """Name what the rows are about."""
+        return ", ".join(self.listed) + (f" and {self.more} more" if self.more else "")
+
+
+class Overview:
+    """Adds rows up as they pass by."""
+
+    def __init__(self, summary: Summary) -> None:
+        """Take the summary of the watch, for what was not seen."""
+        self._summary = summary
+        self.rows = 0
+        self.connections = 0
+        self.hosts: dict[str, None] = {}
+        self.first: datetime | None = None
+        self.last: datetime | None = None
+        self.verdicts: Counter[Band | None] = Counter()
+        self.processes: dict[object, Group] = {}
+        self.destinations: dict[object, Group] = {}
+        self._not_checked: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def host(self) -> str:
+        """Name the machine that was watched, or those of a recording."""
+        live = self._summary.host.name if self._summary.host else None
+        names = list(self.hosts)
+        return live or ", ".join(names[:_MOST_LISTED]) + (" and others" if len(names) > _MOST_LISTED else "") or "unknown host"
+
+    @property
+    def period(self) -> str:
+        """Spell the time that was watched, or that a recording speaks of, in UTC."""
+        event = self._summary.event
+        ends = (event.start, event.end) if event and self._summary.host else (self.first, self.last)
+        return " to ".join(f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}" for moment in ends if moment) or "unknown time"
+
+    def passing(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Give the rows on, each added up."""
+        for row in rows:
+            self._add(row)
+            yield row
+
+    def _add(self, row: Row) -> None:
+        record = row.record
+        self.rows += 1
+        self.connections += row.connections
+        self.first, self.last = min(self.first or row.first, row.first), max(self.last or row.last, row.last)
+        if record.host is not None and record.host.name and len(self.hosts) <= _MOST_LISTED:
+            self.hosts[record.host.name] = None
+        self.verdicts[record.outwatch.verdict] += 1
+        who, far, port = process_name(record), far_ip(record), record.destination.port
+        name = who.why if isinstance(who, Unchecked) else str(who)
+        self._group(self.processes, process_key(record), row).add(row, asked_name(record) or far or "unknown")
+        self._group(self.destinations, far, row).add(row, f"{name} ({port})" if port is not None else name)
+        for provider, shown in _PROVIDERS:
+            said = reputation(record, provider)
+            if isinstance(said, Unchecked):
+                self._not_checked[shown, said.why.removeprefix("not checked: ")] += 1
+
+    @staticmethod
+    def _group(groups: dict[object, Group], key: object, row: Row) -> Group:
+        group = groups.get(key)
+        if group is None:
+            group = groups[key] = Group(row, row.first, row.last)
+        return group
+
+    def unknown(self) -> Iterator[tuple[str, int | None, str]]:
+        """Yield what is not known: what, of how many (``None``: not countable), and why."""
+        summary = self._summary
+        for (provider, why), count in self._not_checked.most_common():
+            yield f"{provider}, rows", count, why
+        kinds: tuple[tuple[str, dict[str, int], Callable[[str], str]], ...] = (
+            ("Not looked up", summary.not_checked, str),
+            ("Connections without a process", summary.unattributed_why, lambda why: UNATTRIBUTED.get(why, why)),
+            ("Events lost", summary.lost, str),
+            ("Connections a detector knew too little of", summary.without_fact, str),
+        )
+        for what, counts, spelled in kinds:
+            for why, count in counts.items():
+                yield what, count, spelled(why)
+        if summary.broken_lines:
+            yield "Lines of the input", summary.broken_lines, "broken, passed over"
+        for text in summary.blind:
+            yield "Not seen", None, text
+        for text in summary.problems:
+            yield "Problem", None, text
+
+
+def worst(groups: dict[object, Group]) -> list[Group]:
+    """Sort groups: the worst verdict first, then the most connections."""
+    return sorted(groups.values(), key=_badness, reverse=True)
+
+
+def busiest(groups: dict[object, Group], most: int) -> list[Group]:
+    """Give the groups with the most connections."""
+    return sorted(groups.values(), key=lambda one: one.connections, reverse=True)[:most]
+
+
+def _badness(group: Group) -> tuple[int, int, int]:
+    findings = group.speaker.record.outwatch
+    return ORDER[findings.verdict] if findings.verdict else -1, findings.score or 0, group.connections

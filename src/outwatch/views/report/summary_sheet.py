@@ -1,0 +1,107 @@
+"""The sheets that are read first and last: the summary, and the legend."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from outwatch import __version__
+from outwatch.engine.verdict import BANDS
+from outwatch.model.records import Band
+from outwatch.views.report import Report
+from outwatch.views.report.columns import Cell, Column, Rated, Unchecked, Verdict, domain, far_ip, process_name, verdict
+from outwatch.views.report.grid import Pen, Styles, set_up_print
+from outwatch.views.report.overview import Overview, busiest
+
+if TYPE_CHECKING:
+    from xlsxwriter.worksheet import Worksheet
+
+_TOP = 10
+_WIDTHS = (40, 20, 46, 14, 60)
+_ORDER: tuple[Band, ...] = ("critical", "high", "medium", "low", "normal", "allowed")
+_BAND_MEANING: dict[Band, str] = {
+    "critical": "several independent reasons to worry: look at it now",
+    "high": "a strong reason, or several: look at it today",
+    "medium": "worth a look: unusual, and not explained",
+    "low": "a weak hint; normal programs have some of these",
+    "normal": "nothing speaks against it, as far as it was checked",
+    "allowed": "an entry of your allow list covers it",
+}
+
+
+class _Page:
+    """Writes a sheet from top to bottom."""
+
+    def __init__(self, sheet: "Worksheet", styles: Styles, footer: str) -> None:
+        self._pen, self.styles, self._row = Pen(sheet, styles), styles, 0
+        for column, width in enumerate(_WIDTHS):
+            sheet.set_column(column, column, width)
+        set_up_print(sheet, footer)
+
+    def title(self, text: str) -> None:
+        self._pen.text(self._row, 0, text, self.styles.title)
+        self._row += 2
+
+    def section(self, *texts: str) -> None:
+        """Begin a part, after an empty row."""
+        self._row += 1
+        for column, text in enumerate(texts):
+            self._pen.text(self._row, column, text, self.styles.section)
+        self._row += 1
+
+    def row(self, *cells: Cell) -> None:
+        for column, cell in enumerate(cells):
+            self._pen.put(self._row, column, cell)
+        self._row += 1
+
+
+def write_summary(sheet: "Worksheet", styles: Styles, report: Report, overview: Overview, footer: str) -> None:
+    """Say what was watched, what was found, who talks most, and what is not known."""
+    summary = report.summary
+    page = _Page(sheet, styles, footer)
+    page.title("What talks to the outside")
+    page.row("Host", overview.host)
+    page.row("Watched (UTC)" if summary.host else "Recorded (UTC)", overview.period)
+    page.row("Seen by", summary.sensor or Unchecked("not known"))
+    page.row("Report made (UTC)", report.made)
+    page.row("outwatch", __version__)
+    page.row("Rows", overview.rows)
+    page.row("Connections", overview.connections)
+    for why, hidden in report.hidden.items():
+        page.row("Left out, connections", hidden, Unchecked(f"{why} (--all has them)"))
+    page.section("Verdict", "Rows", "", "", "")
+    for band in _ORDER:
+        page.row(Verdict(band), overview.verdicts[band], _BAND_MEANING[band])
+    if overview.verdicts[None]:
+        page.row(Unchecked("not judged"), overview.verdicts[None])
+    page.section("Programs with most connections", "Connections", "Destinations", "Verdict", "")
+    for group in busiest(overview.processes, _TOP):
+        record = group.speaker.record
+        page.row(process_name(record), group.connections, group.listing(), verdict(record))
+    page.section("Destinations with most connections", "Connections", "Domain", "Verdict", "Called by")
+    for group in busiest(overview.destinations, _TOP):
+        record = group.speaker.record
+        far = far_ip(record) or Unchecked("not known")
+        page.row(far, group.connections, domain(group.speaker), verdict(record), group.listing())
+    page.section("Not known", "How many", "Why", "", "")
+    for what, count, why in overview.unknown():
+        page.row(what, count, Unchecked(why))
+
+
+def write_legend(sheet: "Worksheet", styles: Styles, shown: Sequence[Column], footer: str) -> None:
+    """Explain colours and columns."""
+    page = _Page(sheet, styles, footer)
+    page.title("How to read this")
+    page.section("Verdict", "From score", "", "", "")
+    lowest = {band: str(score) for score, band in BANDS}
+    for band in _ORDER:
+        page.row(Verdict(band), lowest.get(band, "any"), _BAND_MEANING[band])
+    page.section("Score of a service", "", "", "", "")
+    page.row(Rated("red", "malicious"), "the service calls it malicious")
+    page.row(Rated("amber", "suspicious"), "the service has some doubt")
+    page.row(Rated("green", "clean"), "the service knows it and has nothing against it")
+    page.row(Unchecked("grey, with the reason"), "not checked: nobody was asked, or nobody answered. Grey is not green.")
+    page.section("Column", "Meaning", "", "", "")
+    for column in shown:
+        page.row(column.heading, column.meaning)
+    page.section("Links", "", "", "", "")
+    page.row("VT Score, AbuseIPDB Score", "lead to that service's page about the address")
+    page.row("Links", "leads to IPinfo's page. Opening a page tells the service that you are interested.")

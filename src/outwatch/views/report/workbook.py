@@ -1,0 +1,147 @@
+"""A report as an Excel workbook (ECMA-376), written row by row: memory does not grow with the number of connections.
+
+Every text is written as a text, whatever it looks like; the only links are those made here, to pages about an address.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+from outwatch import __version__
+from outwatch.guard.text import printable
+from outwatch.model.records import Judged
+from outwatch.views.report import Report
+from outwatch.views.report import columns as read
+from outwatch.views.report.columns import Cell, Linked, Rated, Unchecked
+from outwatch.views.report.grid import Grid, Heading, Styles
+from outwatch.views.report.overview import Group, Overview, worst
+from outwatch.views.report.summary_sheet import write_legend, write_summary
+
+if TYPE_CHECKING:
+    from xlsxwriter import Workbook
+
+SHEETS = ("Summary", "Connections", "Processes", "Destinations", "Not Checked", "Legend")
+"""The sheets of the contract, in its order."""
+
+_LINKED = {"VT Score": "virustotal", "AbuseIPDB Score": "abuseipdb", "Links": "ipinfo"}
+_NAMES = frozenset({"Port", "PID"})  # numbers that are names: no thousands separator
+_FROZEN = 2
+_PAGES = 4  # sheets of paper that the connections are wide
+
+_PROCESSES = (
+    Heading("Process", 30), Heading("PID", 10, is_name=True), Heading("Verdict", 12), Heading("Score", 8), Heading("Reasons", 60),
+    Heading("Connections", 13), Heading("Destinations", 50), Heading("Bytes Sent", 14), Heading("Bytes Received", 14),
+    Heading("First Seen", 20), Heading("Last Seen", 20), Heading("Executable", 40), Heading("Arguments", 60), Heading("SHA-256", 66),
+    Heading("Parent", 40), Heading("User", 14), Heading("Container", 16),
+)  # fmt: skip
+_DESTINATIONS = (
+    Heading("IP", 40), Heading("Domain", 40), Heading("Verdict", 12), Heading("Score", 8), Heading("Connections", 13),
+    Heading("Processes (Port)", 50), Heading("Country", 12), Heading("AS Name", 28), Heading("VT Score", 14),
+    Heading("AbuseIPDB Score", 18), Heading("Bytes Sent", 14), Heading("Bytes Received", 14), Heading("First Seen", 20),
+    Heading("Last Seen", 20),
+)  # fmt: skip
+_NOT_CHECKED = (Heading("What", 42), Heading("How Many", 12), Heading("Why", 120))
+
+
+def render(report: Report, out: BinaryIO) -> None:
+    """Write the workbook; ``OSError`` when the disk does not take it."""
+    from xlsxwriter import Workbook  # noqa: PLC0415 - 20 ms for those who want a workbook
+    from xlsxwriter.exceptions import FileCreateError  # noqa: PLC0415
+
+    # A folder of its own, so that nothing is left behind whatever happens on the way.
+    with tempfile.TemporaryDirectory(prefix="outwatch-", ignore_cleanup_errors=True) as scratch:
+        book = Workbook(out, {"constant_memory": True, "tmpdir": scratch})
+        book.use_zip64()
+        try:
+            _write(book, report)
+            book.close()
+        except FileCreateError as error:  # XlsxWriter's name for any OSError at the end
+            raise error.args[0] from error
+        finally:
+            for sheet in book.worksheets():
+                sheet._opt_close()  # noqa: SLF001 - else its file stays open when something fails on the way
+
+
+def _write(book: "Workbook", report: Report) -> None:
+    styles, overview = Styles(book), Overview(report.summary)
+    sheets = {name: book.add_worksheet(name) for name in SHEETS}
+    shown = read.columns(files=report.files)
+    headings = [Heading(column.heading, column.widest, column.heading in _NAMES) for column in shown]
+    main = Grid(sheets["Connections"], styles, headings, frozen=_FROZEN, pages=_PAGES)
+    for row in overview.passing(iter(report.rows)):
+        main.add([_cell(column.heading, column.read(row), row.record) for column in shown])
+    host = printable(overview.host, 80)
+    footer = f"outwatch {__version__} · {host} · {overview.period}"
+    book.set_properties({"title": "outwatch report", "subject": host, "author": "outwatch", "created": report.made.replace(tzinfo=None)})
+    main.finish(footer)
+    for name, headings_of, groups, cells, wide in (
+        ("Processes", _PROCESSES, overview.processes, _process_cells, 3),
+        ("Destinations", _DESTINATIONS, overview.destinations, _destination_cells, 2),
+    ):
+        grid = Grid(sheets[name], styles, headings_of, frozen=_FROZEN, pages=wide)
+        for group in worst(groups):
+            grid.add(cells(group))
+        grid.finish(footer)
+    unknown = Grid(sheets["Not Checked"], styles, _NOT_CHECKED, frozen=1)
+    if main.left_out:
+        unknown.add(["Rows", main.left_out, "more than a sheet can hold; write .csv or .jsonl to have them all"])
+    for entry in overview.unknown():
+        unknown.add(entry)
+    unknown.finish(footer)
+    write_summary(sheets["Summary"], styles, report, overview, footer)
+    write_legend(sheets["Legend"], styles, shown, footer)
+
+
+def _cell(heading: str, cell: Cell, record: Judged) -> Cell:
+    """Add the link that belongs to a column, if the address has pages."""
+    service = _LINKED.get(heading)
+    url = read.pages(record).get(service) if service else None
+    if url is None:
+        return cell
+    if heading == "Links":
+        return Linked("IPinfo", url)
+    return Linked(cell, url) if isinstance(cell, str | Unchecked | Rated) else cell
+
+
+def _process_cells(group: Group) -> Sequence[Cell]:
+    record, row = group.speaker.record, group.speaker
+    process = record.process
+    return (
+        read.process_name(record),
+        read.pid(row),
+        read.verdict(record),
+        record.outwatch.score,
+        read.reasons(row),
+        group.connections,
+        group.listing(),
+        read.count_of_bytes(group.sent),
+        read.count_of_bytes(group.received),
+        group.first,
+        group.last,
+        read.executable(record),
+        " ".join(process.args) if process and process.args else None,
+        read.sha256(record),
+        read.parent(row),
+        read.user(record),
+        read.container(row),
+    )
+
+
+def _destination_cells(group: Group) -> Sequence[Cell]:
+    record, row = group.speaker.record, group.speaker
+    return (
+        read.far_ip(record) or Unchecked("not known"),
+        read.domain(row),
+        read.verdict(record),
+        record.outwatch.score,
+        group.connections,
+        group.listing(),
+        read.country(row),
+        read.network(row),
+        _cell("VT Score", read.reputation(record, "virustotal"), record),
+        _cell("AbuseIPDB Score", read.reputation(record, "abuseipdb"), record),
+        read.count_of_bytes(group.sent),
+        read.count_of_bytes(group.received),
+        group.first,
+        group.last,
+    )
