@@ -12,7 +12,7 @@ from outwatch.engine.drive import Drive
 from outwatch.engine.health import Health
 from outwatch.engine.pipeline import Pipeline
 from outwatch.engine.verdict import Judge
-from outwatch.errors import ConfigError, OutputError, OutwatchError, SensorFailed
+from outwatch.errors import ConfigError, LookupFailed, OutputError, OutwatchError, SensorFailed
 from outwatch.model.records import Connection, EventsLost, Host, Judged, Observation, Record, Summary
 
 MAKE = Callable[..., Connection]
@@ -273,3 +273,60 @@ def test_a_closed_pipe_ends_the_watch_as_what_it_is(connection: MAKE, at: int) -
     sink = Takes(faults={at: BrokenPipeError()})
     with pytest.raises(BrokenPipeError):
         run(assemble(Plays([[connection(revision=0)], "wait"]), sink, lookups=[Finds()]), seconds=1.0, patience=0.2)
+
+
+class NamesItsUser(Finds):
+    """A look-up that can only ask about a user whom the other one has found."""
+
+    def enrich(self, connection: Connection) -> Connection:
+        from msgspec.structs import replace
+
+        return replace(connection, destination=replace(connection.destination, domain="found.example")) if self.known else connection
+
+    def missing(self, connection: Connection) -> Hashable | None:
+        return None if self.known or connection.user is None else ("found" if connection.user.name == "found" else None)
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["first is asked first", "first is asked last"])
+def test_the_answer_of_one_look_up_can_be_the_question_of_another(connection: MAKE, order: int) -> None:
+    stream, log = Takes(), Takes()
+    log.settled = True
+    run(assemble(Plays([[connection(revision=0)]]), stream, log, lookups=[Finds(), NamesItsUser()][::order]))
+    words = [(one.revision, one.user and one.user.name, one.destination.domain) for one in stream.records if isinstance(one, Connection)]
+    assert words == [(1, "alice", None), (2, "found", None), (3, "found", "found.example")]
+    assert [one.revision for one in log.records if isinstance(one, Connection)] == [3], "nothing is settled before the last answer"
+
+
+class Fails(Finds):
+    """A look-up that nobody answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def find(self, key: Hashable, connection: Connection) -> None:
+        self.asked += 1
+        raise LookupFailed("name server did not answer")
+
+
+def test_what_nobody_answered_is_told_in_the_summary_and_is_no_problem(connection: MAKE) -> None:
+    lookup, log = Fails(), Takes()
+    log.settled = True
+    summary = run(assemble(Plays([[connection(revision=0)]]), log, lookups=[lookup]))
+    assert summary.not_checked == {"name server did not answer": 1}
+    assert (summary.lost, summary.problems) == ({}, ())
+    assert (log.ids(), lookup.asked) == (["c1"], 1)
+
+
+def test_a_look_up_that_hangs_keeps_no_answer_of_another_back(connection: MAKE) -> None:
+    class Tells(Takes):
+        async def write(self, records: Sequence[Record]) -> None:
+            await super().write(records)
+            if any(isinstance(one, Connection) and one.revision == 2 for one in records):
+                drive.stop()
+
+    sink = Tells()
+    drive = assemble(Plays([[connection(revision=0)], "wait"]), sink, lookups=[NeverAnswers(), Finds()])
+    summary = run(drive, patience=0.01)
+    assert [one.user and one.user.name for one in sink.records if isinstance(one, Connection)] == ["alice", "found"]
+    assert summary.not_checked == {"out of time": 1}

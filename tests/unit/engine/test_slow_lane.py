@@ -8,6 +8,7 @@ import pytest
 
 from outwatch.engine.health import Health
 from outwatch.engine.slow_lane import SlowLane
+from outwatch.errors import LookupFailed
 from outwatch.model.records import Connection, EventsLost
 
 MAKE = Callable[..., Connection]
@@ -237,3 +238,111 @@ def test_a_lane_can_be_drained_more_than_once(connection: MAKE) -> None:
 
     drive(lambda: SlowLane([Asks()], answers, Health()), body)
     assert answers.ids == [["c0"], ["c1"], ["c2"]]
+
+
+def test_look_ups_do_not_wait_for_each_other(connection: MAKE) -> None:
+    stuck, quick, answers = Asks(at_once=2), Asks(at_once=1), Answers()
+
+    async def body(lane: SlowLane) -> None:
+        stuck.gate = asyncio.Event()
+        lane.offer([connection(id=f"c{number}", ip=f"192.0.2.{number}") for number in range(50)])
+        await turns(500)
+        assert len(quick.asked) == 50, "one at a time, all of them"
+        assert len(stuck.asked) == 2
+        assert len(answers.ids) == 50
+        stuck.gate.set()
+        await lane.drain(PATIENCE)
+
+    drive(lambda: SlowLane([stuck, quick], answers, Health()), body)
+    assert len(stuck.asked) == 50
+    assert len(answers.ids) == 100
+
+
+def test_an_answer_is_awaited_until_each_look_up_has_given_its_own(connection: MAKE) -> None:
+    stuck, quick = Asks(), Asks()
+
+    async def body(lane: SlowLane) -> None:
+        stuck.gate = asyncio.Event()
+        assert not lane.is_pending("c1")
+        lane.offer([connection()])
+        assert lane.is_pending("c1")
+        await turns()
+        assert quick.known == {"203.0.113.9"}
+        assert lane.is_pending("c1")
+        stuck.gate.set()
+        await lane.drain(PATIENCE)
+        assert not lane.is_pending("c1")
+
+    drive(lambda: SlowLane([stuck, quick], Answers(), Health()), body)
+
+
+@pytest.mark.security
+def test_each_look_up_has_a_bound_of_its_own(connection: MAKE) -> None:
+    stuck, quick, health = Asks(at_once=1), Asks(at_once=1), Health()
+
+    async def body(lane: SlowLane) -> None:
+        stuck.gate = asyncio.Event()
+        for number in range(10):
+            lane.offer([connection(id=f"c{number}", ip=f"192.0.2.{number}")])
+            await turns(50)
+        stuck.gate.set()
+        await lane.drain(PATIENCE)
+
+    drive(lambda: SlowLane([stuck, quick], Answers(), health, capacity=3), body)
+    assert len(quick.asked) == 10
+    assert len(stuck.asked) == 4, "one is being asked, three wait"
+    assert health.not_checked == {"queue full": 6}
+
+
+def test_what_nobody_answered_counts_under_its_reason_and_is_no_fault(connection: MAKE) -> None:
+    answers, told = Answers(), list[str]()
+    health = Health(tell=told.append)
+
+    async def body(lane: SlowLane) -> None:
+        lane.offer([connection(id=f"c{number}", ip=f"192.0.2.{number}") for number in range(5)])
+        await lane.drain(PATIENCE)
+        assert not any(lane.is_pending(f"c{number}") for number in range(5))
+
+    unheard, unread = Asks(fault=LookupFailed("name server did not answer"), at_once=2), Asks(fault=LookupFailed("no usable answer"))
+    drive(lambda: SlowLane([unheard, unread], answers, health), body)
+    assert health.not_checked == {"name server did not answer": 5, "no usable answer": 5}
+    assert (health.lost, health.problems, told) == ({}, [], [])
+    assert len(answers.ids) == 10, "who waited for the answer is let go"
+
+
+def test_what_comes_after_the_line_was_empty_is_asked_by_as_many_as_before(connection: MAKE) -> None:
+    lookup = Asks(at_once=2, fault=LookupFailed("no answer"))
+
+    async def body(lane: SlowLane) -> None:
+        for start in range(0, 12, 4):
+            lookup.gate = asyncio.Event()
+            lane.offer([connection(id=f"c{number}", ip=f"192.0.2.{number}") for number in range(start, start + 4)])
+            await turns()
+            assert len(lookup.asked) == start + 2
+            lookup.gate.set()
+            await lane.drain(PATIENCE)
+
+    drive(lambda: SlowLane([lookup], Answers(), Health()), body)
+    assert len(lookup.asked) == 12
+
+
+def test_what_an_answer_brings_up_is_asked_before_the_end(connection: MAKE) -> None:
+    lookup = Asks(at_once=1)
+    chain = [connection(id=f"c{number}", ip=f"192.0.2.{number}") for number in range(5)]
+
+    made: list[SlowLane] = []
+
+    async def passed_on(ids: Iterable[str]) -> None:
+        (answered,) = ids
+        made[0].offer(chain[int(answered[1:]) + 1 :][:1])
+
+    def make() -> SlowLane:
+        made.append(SlowLane([lookup], passed_on, Health()))
+        return made[0]
+
+    async def body(lane: SlowLane) -> None:
+        lane.offer(chain[:1])
+        await lane.drain(PATIENCE)
+
+    drive(make, body)
+    assert lookup.asked == [one.destination.ip for one in chain]

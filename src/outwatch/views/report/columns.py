@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from outwatch.model.records import Band, Judged, Process, Question, Reputation, Unknown, asked_name
@@ -47,7 +48,14 @@ class Linked(NamedTuple):
     url: str
 
 
-Cell = str | int | float | datetime | Unchecked | Rated | Verdict | Linked | None
+class Styled(NamedTuple):
+    """A text in a style of the workbook, such as a heading."""
+
+    text: str
+    style: int
+
+
+Cell = str | int | float | datetime | Unchecked | Rated | Verdict | Linked | Styled | None
 """``None`` is a value that does not exist, such as the container of a process that is in none."""
 
 
@@ -68,7 +76,12 @@ def far_ip(record: Judged) -> str | None:
 
 def pages(record: Judged) -> dict[str, str]:
     """Give the pages of reputation services about a public address, by service; an address can't lead elsewhere."""
-    address = parse(far_ip(record) or "") if record.network.scope == "public" else None
+    return _pages(far_ip(record) or "") if record.network.scope == "public" else {}
+
+
+@lru_cache(maxsize=4096)
+def _pages(ip: str) -> dict[str, str]:
+    address = parse(ip)
     return {service: page.format(address) for service, page in _PAGES} if address is not None else {}
 
 

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from outwatch.views.report import Report
 from outwatch.views.report.cells import fitting, neutral
-from outwatch.views.report.columns import Cell, Linked, Rated, Unchecked, Verdict, columns
+from outwatch.views.report.columns import Cell, Linked, Rated, Styled, Unchecked, Verdict, columns
 
 
 def render(report: Report, out: BinaryIO) -> None:
@@ -27,6 +27,8 @@ def _value(cell: Cell) -> str | float:
         cell = cell.value
     if isinstance(cell, Verdict):
         return cell.band
+    if isinstance(cell, Styled):
+        cell = cell.text
     if isinstance(cell, Unchecked):
         return neutral(fitting(cell.why))
     if isinstance(cell, datetime):

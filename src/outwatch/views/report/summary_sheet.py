@@ -1,18 +1,15 @@
 """The sheets that are read first and last: the summary, and the legend."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from outwatch import __version__
 from outwatch.engine.verdict import BANDS
 from outwatch.model.records import Band
 from outwatch.views.report import Report
-from outwatch.views.report.columns import Cell, Column, Rated, Unchecked, Verdict, domain, far_ip, process_name, verdict
+from outwatch.views.report.columns import Cell, Column, Rated, Styled, Unchecked, Verdict, domain, far_ip, process_name, verdict
 from outwatch.views.report.grid import Pen, Styles, set_up_print
 from outwatch.views.report.overview import Overview, busiest
-
-if TYPE_CHECKING:
-    from xlsxwriter.worksheet import Worksheet
+from outwatch.views.report.streamed import StreamedSheet
 
 _TOP = 10
 _WIDTHS = (40, 20, 46, 14, 60)
@@ -30,30 +27,27 @@ _BAND_MEANING: dict[Band, str] = {
 class _Page:
     """Writes a sheet from top to bottom."""
 
-    def __init__(self, sheet: "Worksheet", styles: Styles, footer: str) -> None:
-        self._pen, self.styles, self._row = Pen(sheet, styles), styles, 0
+    def __init__(self, sheet: StreamedSheet, styles: Styles, footer: str) -> None:
+        self._pen, self._styles, self._row = Pen(sheet, styles), styles, 0
         for column, width in enumerate(_WIDTHS):
             sheet.set_column(column, column, width)
         set_up_print(sheet, footer)
 
     def title(self, text: str) -> None:
-        self._pen.text(self._row, 0, text, self.styles.title)
-        self._row += 2
+        self.row(Styled(text, self._styles.title))
+        self._row += 1
 
     def section(self, *texts: str) -> None:
         """Begin a part, after an empty row."""
         self._row += 1
-        for column, text in enumerate(texts):
-            self._pen.text(self._row, column, text, self.styles.section)
-        self._row += 1
+        self.row(*(Styled(text, self._styles.section) for text in texts))
 
     def row(self, *cells: Cell) -> None:
-        for column, cell in enumerate(cells):
-            self._pen.put(self._row, column, cell)
+        self._pen.row(self._row, cells)
         self._row += 1
 
 
-def write_summary(sheet: "Worksheet", styles: Styles, report: Report, overview: Overview, footer: str) -> None:
+def write_summary(sheet: StreamedSheet, styles: Styles, report: Report, overview: Overview, footer: str) -> None:
     """Say what was watched, what was found, who talks most, and what is not known."""
     summary = report.summary
     page = _Page(sheet, styles, footer)
@@ -86,7 +80,7 @@ def write_summary(sheet: "Worksheet", styles: Styles, report: Report, overview: 
         page.row(what, count, Unchecked(why))
 
 
-def write_legend(sheet: "Worksheet", styles: Styles, shown: Sequence[Column], footer: str) -> None:
+def write_legend(sheet: StreamedSheet, styles: Styles, shown: Sequence[Column], footer: str) -> None:
     """Explain colours and columns."""
     page = _Page(sheet, styles, footer)
     page.title("How to read this")

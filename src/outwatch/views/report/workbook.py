@@ -5,7 +5,10 @@ Every text is written as a text, whatever it looks like; the only links are thos
 
 import tempfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO, Self
+
+from xlsxwriter import Workbook
+from xlsxwriter.exceptions import FileCreateError
 
 from outwatch import __version__
 from outwatch.guard.text import printable
@@ -15,10 +18,8 @@ from outwatch.views.report import columns as read
 from outwatch.views.report.columns import Cell, Linked, Rated, Unchecked
 from outwatch.views.report.grid import Grid, Heading, Styles
 from outwatch.views.report.overview import Group, Overview, worst
+from outwatch.views.report.streamed import StreamedSheet
 from outwatch.views.report.summary_sheet import write_legend, write_summary
-
-if TYPE_CHECKING:
-    from xlsxwriter import Workbook
 
 SHEETS = ("Summary", "Connections", "Processes", "Destinations", "Not Checked", "Legend")
 """The sheets of the contract, in its order."""
@@ -45,12 +46,9 @@ _NOT_CHECKED = (Heading("What", 42), Heading("How Many", 12), Heading("Why", 120
 
 def render(report: Report, out: BinaryIO) -> None:
     """Write the workbook; ``OSError`` when the disk does not take it."""
-    from xlsxwriter import Workbook  # noqa: PLC0415 - 20 ms for those who want a workbook
-    from xlsxwriter.exceptions import FileCreateError  # noqa: PLC0415
-
     # A folder of its own, so that nothing is left behind whatever happens on the way.
-    with tempfile.TemporaryDirectory(prefix="outwatch-", ignore_cleanup_errors=True) as scratch:
-        book = Workbook(out, {"constant_memory": True, "tmpdir": scratch})
+    with tempfile.TemporaryDirectory(prefix="outwatch-", ignore_cleanup_errors=True) as scratch, _Fallible(out) as file:
+        book = Workbook(file, {"constant_memory": True, "tmpdir": scratch})
         book.use_zip64()
         try:
             _write(book, report)
@@ -62,14 +60,42 @@ def render(report: Report, out: BinaryIO) -> None:
                 sheet._opt_close()  # noqa: SLF001 - else its file stays open when something fails on the way
 
 
-def _write(book: "Workbook", report: Report) -> None:
+class _Fallible:
+    """A file that takes nothing any more when something went wrong: the archive in it would be finished nevertheless."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out: BinaryIO | None = out
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        if kind is not None:
+            self._out = None
+
+    def write(self, data: bytes) -> int:
+        return self._out.write(data) if self._out else len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._out.seek(offset, whence) if self._out else 0
+
+    def tell(self) -> int:
+        return self._out.tell() if self._out else 0
+
+    def flush(self) -> None:
+        if self._out:
+            self._out.flush()
+
+
+def _write(book: Workbook, report: Report) -> None:
     styles, overview = Styles(book), Overview(report.summary)
-    sheets = {name: book.add_worksheet(name) for name in SHEETS}
+    sheets = {name: book.add_worksheet(name, StreamedSheet) for name in SHEETS}
     shown = read.columns(files=report.files)
+    wanted = [(column, _LINKED.get(column.heading)) for column in shown]
     headings = [Heading(column.heading, column.widest, column.heading in _NAMES) for column in shown]
     main = Grid(sheets["Connections"], styles, headings, frozen=_FROZEN, pages=_PAGES)
     for row in overview.passing(iter(report.rows)):
-        main.add([_cell(column.heading, column.read(row), row.record) for column in shown])
+        main.add([column.read(row) if service is None else _linked(service, column.read(row), row.record) for column, service in wanted])
     host = printable(overview.host, 80)
     footer = f"outwatch {__version__} · {host} · {overview.period}"
     book.set_properties({"title": "outwatch report", "subject": host, "author": "outwatch", "created": report.made.replace(tzinfo=None)})
@@ -92,15 +118,12 @@ def _write(book: "Workbook", report: Report) -> None:
     write_legend(sheets["Legend"], styles, shown, footer)
 
 
-def _cell(heading: str, cell: Cell, record: Judged) -> Cell:
-    """Add the link that belongs to a column, if the address has pages."""
-    service = _LINKED.get(heading)
-    url = read.pages(record).get(service) if service else None
-    if url is None:
+def _linked(service: str, cell: Cell, record: Judged) -> Cell:
+    """Add the link to a service's page about the address, if it has one."""
+    url = read.pages(record).get(service)
+    if url is None or not isinstance(cell, str | Unchecked | Rated):
         return cell
-    if heading == "Links":
-        return Linked("IPinfo", url)
-    return Linked(cell, url) if isinstance(cell, str | Unchecked | Rated) else cell
+    return Linked("IPinfo" if service == "ipinfo" else cell, url)
 
 
 def _process_cells(group: Group) -> Sequence[Cell]:
@@ -138,8 +161,8 @@ def _destination_cells(group: Group) -> Sequence[Cell]:
         group.listing(),
         read.country(row),
         read.network(row),
-        _cell("VT Score", read.reputation(record, "virustotal"), record),
-        _cell("AbuseIPDB Score", read.reputation(record, "abuseipdb"), record),
+        _linked("virustotal", read.reputation(record, "virustotal"), record),
+        _linked("abuseipdb", read.reputation(record, "abuseipdb"), record),
         read.count_of_bytes(group.sent),
         read.count_of_bytes(group.received),
         group.first,
