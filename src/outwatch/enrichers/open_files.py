@@ -18,6 +18,7 @@ _REMEMBERED = 10_000  # processes
 _AGAIN_AFTER = 0.5  # seconds until a process is looked at again
 _MOST_DESCRIPTORS = 4096  # of one process that are looked at
 _NO_FILES = ("/dev/", "/proc/", "/sys/", "/memfd:")
+_SHARED_MEMORY = "/dev/shm/"  # noqa: S108 - files that everybody may write
 _LONGEST = 1024
 
 
@@ -77,7 +78,7 @@ def _linux(pid: int) -> Iterable[str]:
                     path = os.readlink(descriptor.path)
                 except OSError:
                     continue
-                if path.startswith("/") and not path.startswith(_NO_FILES):
+                if path.startswith("/") and (not path.startswith(_NO_FILES) or path.startswith(_SHARED_MEMORY)):
                     yield path
     except OSError:
         return

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from outwatch.errors import LookupFailed
 from outwatch.guard.text import cleaned
-from outwatch.lookups.reverse_names.asking import Asker
+from outwatch.lookups.reverse_names.asking import Answer, Asker
 from outwatch.lookups.reverse_names.hosts import HostsFile
 from outwatch.model.interfaces import Part, PartConfig
 from outwatch.model.records import Connection, Name, Scope
@@ -26,6 +26,7 @@ _LEAST, _LONGEST = 30.0, 86_400.0  # seconds that an answer is remembered, whate
 _LONGEST_NEGATIVE = 10_800.0  # RFC 2308, 5: one to three hours
 _FAILED_FOR = 60.0  # RFC 2308, 7: at most five minutes
 _MOST_NAMES = 4  # of one address that are looked at
+_OURS = frozenset({"ptr", "hosts"})  # origins of the names that are found here
 _HOSTS_EVERY = 1.0  # seconds between looks whether the hosts file has changed
 
 
@@ -79,18 +80,21 @@ class ReverseNames:
         if ip is None or connection.network.direction == "ingress":
             return connection
         known = self._known.get(ip)
-        names = self._from_hosts(ip) or (known.names if known else ())
-        if not names:
+        names = self._from_hosts(ip) or (known.names if known else None)
+        if names is None:
             return connection
         there = connection.outwatch.names or ()
-        said = {(one.name, one.origin) for one in names}
-        merged = (*(one for one in there if (one.name, one.origin) not in said), *names)
+        ours = [one.name for one in there if one.origin in _OURS]
+        if ours and self._hosts is None:
+            return connection  # a recording's names are those of its time
+        merged = (*(one for one in there if one.origin not in _OURS), *names)
         if merged != there:
-            connection = replace(connection, outwatch=replace(connection.outwatch, names=merged))
-        if connection.destination.domain is None:
-            domain = next((one.name for one in names if one.confirmed), None)
-            if domain is not None:
-                connection = replace(connection, destination=replace(connection.destination, domain=domain))
+            connection = replace(connection, outwatch=replace(connection.outwatch, names=merged or None))
+        domain = connection.destination.domain
+        if domain is None or domain in ours:
+            best = next((one.name for one in names if one.confirmed), None)
+            if best != domain:
+                connection = replace(connection, destination=replace(connection.destination, domain=best))
         return connection
 
     def missing(self, connection: Connection) -> Hashable | None:
@@ -112,34 +116,31 @@ class ReverseNames:
         """Ask for the names of an address, and remember them, also that there are none."""
         ip = str(key)
         until = self._clock() + self._seconds
+        address = parse(ip)
         try:
-            names, seconds = await self._ask(ip, until)
+            reverse = await self._asker.ask(address.reverse_pointer, "PTR", until) if address else Answer((), _LONGEST)
         except LookupFailed:
             self._remember(ip, self._known[ip].names if ip in self._known else (), _FAILED_FOR)
             raise
-        self._remember(ip, names, max(_LEAST, min(seconds, _LONGEST if names else _LONGEST_NEGATIVE)))
+        names, seconds, failure = [], [reverse.seconds], None
+        for claimed in reverse.values[:_MOST_NAMES]:  # one at a time: ``at_once`` is a promise
+            try:
+                confirmed, holds = await self._leads_back(claimed, ip, until)
+            except LookupFailed as error:
+                confirmed, holds, failure = False, _FAILED_FOR, error
+            names.append(Name(name=domains.hostname(claimed) or cleaned(claimed, 253), origin="ptr", confirmed=confirmed))
+            seconds.append(holds)
+        self._remember(ip, tuple(names), max(_LEAST, min(*seconds, _LONGEST if names else _LONGEST_NEGATIVE)))
+        if failure is not None:
+            raise failure
 
-    async def _ask(self, ip: str, until: float) -> tuple[tuple[Name, ...], float]:
-        address = parse(ip)
-        if address is None:
-            return (), _LONGEST
-        reverse = await self._asker.ask(address.reverse_pointer, "PTR", until)
-        claimed = list(dict.fromkeys(reverse.values))[:_MOST_NAMES]
-        checked = [await self._confirm(name, ip, until) for name in claimed]  # one at a time: ``at_once`` is a promise
-        return tuple(name for name, _ in checked), min([reverse.seconds, *(seconds for _, seconds in checked)])
-
-    async def _confirm(self, claimed: str, ip: str, until: float) -> tuple[Name, float]:
-        """Look a claimed name up: only what leads back to the address is confirmed."""
+    async def _leads_back(self, claimed: str, ip: str, until: float) -> tuple[bool, float]:
+        """Tell whether a look-up of a claimed name gives the address, and for how many seconds that holds."""
         host = domains.hostname(claimed)
-        name = host or cleaned(claimed, 253)
         if host is None:
-            return Name(name=name, origin="ptr", confirmed=False), _LONGEST
-        try:
-            forward = await self._asker.ask(host, "AAAA" if ":" in ip else "A", until)
-        except LookupFailed:
-            return Name(name=name, origin="ptr", confirmed=False), _FAILED_FOR
-        confirmed = parse(ip) in {parse(address) for address in forward.values}
-        return Name(name=name, origin="ptr", confirmed=confirmed), forward.seconds
+            return False, _LONGEST
+        forward = await self._asker.ask(host, "AAAA" if ":" in ip else "A", until)
+        return parse(ip) in {parse(address) for address in forward.values}, forward.seconds
 
     def _from_hosts(self, ip: str) -> tuple[Name, ...]:
         if self._hosts is None:

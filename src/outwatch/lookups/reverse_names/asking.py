@@ -1,32 +1,34 @@
 """Questions to the system's name servers, over UDP alone.
 
-dnspython reads the system's configuration and speaks the protocol; the exchange is our own, because a server may answer
-with as much as it likes: 57 kB of names took dnspython 120 ms to read, and its resolver goes on to TCP for more. Whatever
-does not fit into one packet of an ordinary size is no name that anybody wants to read.
+dnspython spells the questions and knows where Windows keeps its servers. The exchange is our own, because a server may answer with as much
+as it likes: dnspython's resolver goes on to TCP for 64 KB, and reading a hostile kilobyte takes it 75 ms
+(``docs/decisions/0009-reverse-names.md``). What does not fit into one packet is no name that anybody wants to read.
 """
 
 import asyncio
-import contextlib
 import importlib
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import ModuleType
+from typing import Literal
 
 from outwatch.errors import LookupFailed
+from outwatch.net.protocols import dns as protocol
 
-if TYPE_CHECKING:
-    import dns.message
-
-_LARGEST = 1232  # bytes of an answer: what DNS Flag Day 2020 recommends for EDNS (RFC 6891, 6.2.5)
+_LARGEST = 1232  # bytes of an answer: no longer one comes in one piece everywhere (DNS Flag Day 2020)
 _TRIES = 2  # a packet may get lost
 _SERVERS = 3  # resolv.conf(5): MAXNS
+_PORT = 53
 _CONFIGURATION = Path("/etc/resolv.conf")
-_NO_RECORD_FOR = 300.0  # seconds that an answer without an SOA record is remembered
+_MOST_CONFIGURATION = 1 << 16  # bytes
+_NO_RECORD_FOR = 300.0  # seconds that "there is none" is remembered when nobody says for how long
 
 Kind = Literal["PTR", "A", "AAAA"]
+_TYPES: dict[Kind, int] = {"PTR": protocol.PTR, "A": protocol.A, "AAAA": protocol.AAAA}
 
 
 @dataclass(frozen=True)
@@ -43,24 +45,16 @@ class Asker:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Read nothing yet: the configuration is read when something is asked, and again when it has changed."""
         self._clock = clock
-        self._servers: Sequence[tuple[str, int]] = ()
+        self._servers: Sequence[str] = ()
         self._read_at: int | None = None
-        self._ready: asyncio.Future[None] | None = None
+        self._ready: asyncio.Task[ModuleType] | None = None
 
     async def ask(self, name: str, kind: Kind, until: float) -> Answer:
         """Ask for records of a name, until the moment ``until`` of the clock. ``LookupFailed`` if nobody gives a usable answer."""
         await self._import()
-        import dns.message  # noqa: PLC0415 - 50 ms for those who ask something
-        from dns.exception import DNSException  # noqa: PLC0415
-
         servers = self._configured()
         if not servers:
             raise LookupFailed("no name server is configured")
-        try:
-            query = dns.message.make_query(name, kind, use_edns=0, payload=_LARGEST)
-            wire = query.to_wire()
-        except DNSException as error:
-            raise LookupFailed("not a name that can be asked for") from error
         why = "name server did not answer"
         tries = max(_TRIES, len(servers))
         for number in range(tries):
@@ -69,7 +63,7 @@ class Asker:
                 break
             try:
                 async with asyncio.timeout(left / (tries - number)):
-                    return _read(await _exchange(servers[number % len(servers)], wire, query), kind)
+                    return await _exchange(servers[number % len(servers)], name, kind)
             except TimeoutError:
                 continue
             except (OSError, _Useless):
@@ -79,13 +73,13 @@ class Asker:
     async def _import(self) -> None:
         """Import dnspython beside the loop, once: it takes longer than a batch of connections may wait."""
         if self._ready is None:
-            self._ready = asyncio.ensure_future(asyncio.to_thread(_import_dnspython))
+            self._ready = asyncio.create_task(asyncio.to_thread(importlib.import_module, "dns.message"))
         await asyncio.shield(self._ready)
 
-    def _configured(self) -> Sequence[tuple[str, int]]:
+    def _configured(self) -> Sequence[str]:
         changed = _changed_at()
         if changed != self._read_at or self._read_at is None:
-            self._servers, self._read_at = _system_servers(), changed
+            self._servers, self._read_at = system_servers(), changed
         return self._servers
 
 
@@ -96,58 +90,57 @@ class _Useless(Exception):
 class _Exchange(asyncio.DatagramProtocol):
     """One question on a port of its own, so that nobody else can guess where its answer is awaited (RFC 5452)."""
 
-    def __init__(self, query: "dns.message.Message") -> None:
-        self._query = query
-        self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    def __init__(self, number: int, name: str, kind: int) -> None:
+        self._asked = (number, name, kind)
+        self.reply: asyncio.Future[protocol.Message] = asyncio.get_running_loop().create_future()
 
     def datagram_received(self, data: bytes, _address: object) -> None:
-        import dns.message  # noqa: PLC0415
-        from dns.exception import DNSException  # noqa: PLC0415
-
-        if self.reply.done() or len(data) > _LARGEST or data[:2] != self._query.id.to_bytes(2, "big"):
+        if self.reply.done() or len(data) > _LARGEST:
             return
-        with contextlib.suppress(DNSException, ValueError):  # not an answer; the real one may still come
-            reply = dns.message.from_wire(data, ignore_trailing=True)
-            if self._query.is_response(reply):
-                self.reply.set_result(reply)
+        try:
+            reply = protocol.read(data)
+        except protocol.DnsError:
+            return  # not an answer; the real one may still come
+        if reply.is_reply and (reply.id, reply.name, reply.type) == self._asked:
+            self.reply.set_result(reply)
 
     def error_received(self, error: Exception) -> None:
         if not self.reply.done():
             self.reply.set_exception(error)
 
 
-async def _exchange(server: tuple[str, int], wire: bytes, query: "dns.message.Message") -> Any:
+async def _exchange(server: str, name: str, kind: Kind) -> Answer:
+    import dns.message  # noqa: PLC0415 - 50 ms for those who ask something
+    from dns.exception import DNSException  # noqa: PLC0415
+
+    try:
+        # Without EDNS (RFC 6891): there are servers in small routers that refuse it.
+        query = dns.message.make_query(name, kind, use_edns=False)
+        wire = query.to_wire()
+    except DNSException as error:
+        raise LookupFailed("not a name that can be asked for") from error
     loop = asyncio.get_running_loop()
-    transport, exchange = await loop.create_datagram_endpoint(lambda: _Exchange(query), remote_addr=server)
+    transport, exchange = await loop.create_datagram_endpoint(
+        lambda: _Exchange(query.id, name.lower().rstrip("."), _TYPES[kind]), remote_addr=(server, _PORT)
+    )
     try:
         transport.sendto(wire)
-        return await exchange.reply
+        return _answer(await exchange.reply)
     finally:
         exchange.reply.cancel()
         transport.close()
 
 
-def _read(reply: "dns.message.QueryMessage", kind: Kind) -> Answer:
+def _answer(reply: protocol.Message) -> Answer:
     """Take the records asked for, at the end of a chain of aliases (RFC 2317 builds reverse zones with them)."""
-    import dns.flags  # noqa: PLC0415
-    import dns.rcode  # noqa: PLC0415
-    from dns.exception import DNSException  # noqa: PLC0415
-
-    if reply.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+    if reply.rcode not in {protocol.NOERROR, protocol.NXDOMAIN}:
         raise _Useless
-    try:
-        chain = reply.resolve_chaining()
-    except DNSException as error:
-        raise _Useless from error
-    if chain.answer is None:
-        soa = any(one.rdtype == dns.rdatatype.SOA for one in reply.authority)
-        return Answer((), chain.minimum_ttl if soa else _NO_RECORD_FOR)
-    values = tuple(one.target.to_text(omit_final_dot=True) if kind == "PTR" else one.address for one in chain.answer)
-    return Answer(values, chain.minimum_ttl)
-
-
-def _import_dnspython() -> None:
-    importlib.import_module("dns.resolver")
+    records, ttl = reply.chain()
+    if records and ttl is not None:
+        return Answer(tuple(dict.fromkeys(one.value for one in records if one.value)), ttl)
+    if reply.is_truncated or (reply.refers and not reply.is_authoritative and reply.negative_ttl is None):
+        raise _Useless
+    return Answer((), _NO_RECORD_FOR if reply.negative_ttl is None else reply.negative_ttl)
 
 
 def _changed_at() -> int | None:
@@ -158,13 +151,27 @@ def _changed_at() -> int | None:
         return None
 
 
-def _system_servers() -> Sequence[tuple[str, int]]:
-    import dns.resolver  # noqa: PLC0415
+def system_servers() -> Sequence[str]:
+    """Give the addresses of the name servers that this system asks (resolv.conf(5); on Windows its registry)."""
+    if sys.platform == "win32":
+        import dns.resolver  # noqa: PLC0415 - it knows the registry
 
+        try:
+            return [server for server in dns.resolver.get_default_resolver().nameservers if isinstance(server, str)][:_SERVERS]
+        except dns.resolver.NoResolverConfiguration:
+            return ()
     try:
-        system = dns.resolver.Resolver()
-    except dns.resolver.NoResolverConfiguration:
-        return ()
-    return [(server, system.nameserver_ports.get(server, system.port)) for server in system.nameservers if isinstance(server, str)][
-        :_SERVERS
-    ]
+        with open(_CONFIGURATION, "rb") as file:
+            lines = file.read(_MOST_CONFIGURATION).decode("ascii", "replace").splitlines()
+    except OSError:
+        lines = []
+    named = [words[1] for line in lines if len(words := line.split()) > 1 and words[0] == "nameserver"]
+    return [server for server in named if _is_address(server)][:_SERVERS] or ["127.0.0.1"]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

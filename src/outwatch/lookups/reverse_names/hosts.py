@@ -31,6 +31,8 @@ class HostsFile:
                 return
             with open(self._path, "rb") as file:
                 data = file.read(_MOST)
+            if len(data) == _MOST:  # the last line may have been cut
+                data = data[: data.rfind(b"\n")]
             self._changed = facts.st_mtime_ns, facts.st_size
         except OSError:
             data, self._changed = b"", None
@@ -46,8 +48,8 @@ def _read(data: bytes) -> dict[str, tuple[str, ...]]:
             known = found.get(str(host), ())
             if len(known) == _MOST_NAMES:
                 continue
-            fresh = tuple(name for name in map(domains.hostname, names) if name is not None and name not in known)
-            found[str(host)] = (known + fresh)[:_MOST_NAMES]
+            fresh = (name for name in map(domains.hostname, names) if name is not None)
+            found[str(host)] = tuple(dict.fromkeys((*known, *fresh)))[:_MOST_NAMES]
     return found
 
 
