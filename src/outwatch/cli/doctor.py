@@ -16,6 +16,7 @@ from outwatch.errors import OutwatchError
 from outwatch.guard.files import private_folder
 from outwatch.guard.rights import capabilities, is_root, sees_other_users
 from outwatch.guard.text import printable
+from outwatch.lookups.reverse_names.asking import system_servers
 
 _SWITCHED: tuple[registry.Room, ...] = ("enrichers", "lookups", "detectors", "sinks")
 
@@ -37,13 +38,21 @@ def doctor(extra: Path | None) -> None:
     off = [part.name for room in _SWITCHED for part, table in app.every_part(room) if not table.enabled]
     if off:
         _line("switched off", ", ".join(off))
-    _line("leaves this machine", "nothing: this version makes no network request")
+    _line("leaves this machine", _leaving(app))
     for problem in health.problems:
         _line("problem", problem)
 
 
 def _line(label: str, text: str) -> None:
     click.echo(f"{label + ':':<22}{printable(text, 2000)}")
+
+
+def _leaving(app: App) -> str:
+    """Say what outwatch sends, and to whom."""
+    if "reverse_names" not in {part.name for part, _ in app.parts("lookups")}:
+        return "nothing: reverse names are switched off"
+    servers = ", ".join(system_servers()) or "none configured"
+    return f"questions for the names of public addresses, to the name servers of this system ({servers}); --no-dns asks nothing"
 
 
 def _folders(app: App) -> None:

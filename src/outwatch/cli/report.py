@@ -11,7 +11,7 @@ from typing import Any
 
 import rich_click as click
 
-from outwatch.app import Companion, Outcome, Request
+from outwatch.app import App, Companion, Outcome, Request
 from outwatch.cli.options import Common, Duration, colours, common
 from outwatch.cli.outcome import exit_code, prepared, print_outcome
 from outwatch.errors import OutputError, OutwatchError
@@ -58,9 +58,10 @@ def report(common: Common, output: Path | None, seconds: float | None, recording
     try:
         with _interruptible():
             path = _write(common, outcome, named, form, numbered=numbered, force=force, files=files)
-    except (OutwatchError, KeyboardInterrupt):
-        kept = app.keep(outcome)
-        common.tell(f"what was seen is kept in {kept}; outwatch report --from {kept} tries again")
+    except OutwatchError as error:
+        raise OutwatchError(f"{error}; {_kept(app, outcome)}") from error
+    except BaseException:
+        common.tell(_kept(app, outcome))
         raise
     if common.mode != "table":
         print_outcome(common, outcome)
@@ -70,6 +71,14 @@ def report(common: Common, output: Path | None, seconds: float | None, recording
             common.tell(line)
         click.echo(path)
     return exit_code(common, outcome)
+
+
+def _kept(app: App, outcome: Outcome) -> str:
+    """Keep what was seen although there is no report of it, and say where."""
+    try:
+        return f"what was seen is kept: outwatch report --from {app.keep(outcome)}"
+    except OutwatchError as error:
+        return f"and what was seen is lost: {error}"
 
 
 def _write(common: Common, outcome: Outcome, named: Path, form: str, *, numbered: bool, force: bool, files: bool) -> Path:

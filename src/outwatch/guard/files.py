@@ -121,7 +121,7 @@ def _placed(path: Path, folder: int | None, mode: int) -> Iterator[tuple[BinaryI
 
     Every ``OSError`` on the way becomes an ``OutputError``.
     """
-    name = f".{path.name[:100]}.{secrets.token_hex(6)}"
+    name = f".outwatch-{secrets.token_hex(8)}"
     at, target = (name, path.name) if folder is not None else (str(path.parent / name), str(path))
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     placed = False
@@ -226,8 +226,8 @@ def require_own_folder(path: Path, caller: int | None = None) -> None:
     Folders of the user ``caller`` pass too, their links don't. Each folder and link on the way is looked at. A sticky folder of
     root's, such as ``/tmp``, passes, because there only a file's owner can replace it.
     """
-    path = Path(os.path.abspath(path))
     try:
+        path = Path(os.path.abspath(path))
         if not stat.S_ISDIR(os.stat(path).st_mode):
             raise OutputError(path, "not a folder")
         if sys.platform != "win32":

@@ -97,6 +97,15 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
     return address
 
 
+def on_the_wire(text: str) -> IPv4Address | IPv6Address | None:
+    """Read an address as ``parse`` does, but give what packets of this host carry: a NAT64 address stays what it is."""
+    host = parse(text)
+    if isinstance(host, IPv4Address) and ":" in text:
+        written = IPv6Address(text.strip().strip("[]").partition("%")[0])
+        return written if written in _NAT64 else host
+    return host
+
+
 def parse_network(text: str) -> Network | None:
     """Read an address or a CIDR; host bits are cut off, disguises undone as in ``parse``; ``None`` if it is neither."""
     address, slash, length = text.strip().partition("/")

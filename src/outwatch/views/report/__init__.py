@@ -4,6 +4,7 @@ A form is one module with ``render(report, out)``; it is imported when it is wan
 """
 
 import importlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,7 +48,7 @@ def render(report: Report, form: str, out: BinaryIO) -> None:
 def free_name(path: Path) -> Path:
     """Give the first name that nothing has: ``name.xlsx``, ``name_1.xlsx``, ``name_2.xlsx`` and so on."""
     number, free = 0, path
-    while free.is_symlink() or free.exists():
+    while os.path.lexists(free):
         number += 1
         free = path.with_stem(f"{path.stem}_{number}")
     return free

@@ -115,7 +115,10 @@ def reputation(record: Judged, provider: str) -> Cell:
 
 def _rated(said: Reputation) -> Rated:
     state = said.state if said.state in {"malicious", "suspicious"} else "clean"
-    return Rated(said.score if said.score is not None else said.state, state)
+    score = said.score
+    if score is None:
+        return Rated(said.state, state)
+    return Rated(int(score) if score % 1 == 0 else score, state)
 
 
 def executable(record: Judged) -> Cell:
@@ -228,6 +231,12 @@ def _service(row: Row) -> Cell:
     return destination.service or service(destination.port, row.record.network.transport)
 
 
+def _filter(row: Row) -> Cell:
+    record = row.record
+    far = record.source if record.network.direction == "ingress" else record.destination
+    return display_filter(far.address or far.ip, record.destination.port, record.network.transport) or Unchecked("no address to ask for")
+
+
 COLUMNS: tuple[Column, ...] = (
     Column("IP", 40, lambda row: far_ip(row.record) or Unchecked("not known"), "address of the other end"),
     Column("Domain", 40, domain, "best name known; a reverse name only if it leads back to the address"),
@@ -239,12 +248,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("AS Name", 28, network, "who runs the network"),
     Column("VT Score", 30, lambda row: reputation(row.record, "virustotal"), "VirusTotal: engines that call the address malicious"),
     Column("AbuseIPDB Score", 30, lambda row: reputation(row.record, "abuseipdb"), "AbuseIPDB: confidence of abuse, 0 to 100"),
-    Column(
-        "Wireshark Filter",
-        44,
-        lambda row: display_filter(far_ip(row.record), row.record.destination.port, row.record.network.transport),
-        "display filter for exactly these packets",
-    ),
+    Column("Wireshark Filter", 44, _filter, "display filter for exactly these packets"),
     Column("Accessed Files", 30, _files, "files that the process held open; collected only with --files"),
     Column("Verdict", 12, lambda row: verdict(row.record), "the worst verdict of these connections"),
     Column("Score", 8, lambda row: row.record.outwatch.score, "0 to 100; from 20 low, 40 medium, 60 high, 80 critical"),

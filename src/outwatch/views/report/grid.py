@@ -102,13 +102,18 @@ class Pen:
         if isinstance(cell, Styled):
             return text(cell.text, cell.style)
         if isinstance(cell, Linked):
-            linked = self.sheet.add_link(row, column, cell.url)
-            if isinstance(cell.cell, Rated) or not linked:
-                return self._spelled(row, column, cell.cell, is_name=is_name)
-            if isinstance(cell.cell, Unchecked):
-                return text(cell.cell.why, styles.unchecked_link)
-            return text(cell.cell, styles.link)
+            return self._linked(row, column, cell)
         return number(cell or 0, styles.plain_number if is_name else styles.number)
+
+    def _linked(self, row: int, column: int, linked: Linked) -> Spelled:
+        """Spell a value with its link; without one if the sheet has as many as it may."""
+        inner, styles = linked.cell, self._styles
+        has_link = self.sheet.add_link(row, column, linked.url)
+        if isinstance(inner, Rated):
+            return _value(inner.value, styles.filled[inner.state])
+        if isinstance(inner, Unchecked):
+            return text(inner.why, styles.unchecked_link if has_link else styles.unchecked)
+        return text(inner, styles.link) if has_link else text(linked.url, styles.text)
 
 
 def _value(value: float | str, style: int) -> Spelled:
@@ -158,5 +163,5 @@ def set_up_print(sheet: StreamedSheet, footer: str, pages: int = 1) -> None:
     sheet.set_paper(_A4)
     sheet.set_margins(left=0.4, right=0.4, top=0.5, bottom=0.7)
     sheet.fit_to_pages(pages, 0)
-    safe = footer.replace("&", "&&")[: _MOST_FOOTER - 20]
+    safe = footer.replace("&", "＆")[: _MOST_FOOTER - 20]  # & begins an instruction, and XlsxWriter knows some that Excel does not
     sheet.set_footer(f"&L{safe}&R&P / &N")

@@ -3,7 +3,7 @@
 import re
 from ipaddress import IPv6Address
 
-from outwatch.net.addresses import parse
+from outwatch.net.addresses import on_the_wire
 
 _WITH_PORTS = frozenset({"tcp", "udp", "sctp"})
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}  # IANA, assigned internet protocol numbers
@@ -17,7 +17,7 @@ def display_filter(ip: str | None, port: int | None, transport: str | None) -> s
 
     IPv6 has no protocol field: there the next header is compared (RFC 8200, 3).
     """
-    address = parse(ip) if ip else None
+    address = on_the_wire(ip) if ip else None
     if address is None:
         return None
     version6 = isinstance(address, IPv6Address)

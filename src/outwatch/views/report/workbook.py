@@ -11,6 +11,7 @@ from xlsxwriter import Workbook
 from xlsxwriter.exceptions import FileCreateError
 
 from outwatch import __version__
+from outwatch.errors import OutputError
 from outwatch.guard.text import printable
 from outwatch.model.records import Judged
 from outwatch.views.report import Report
@@ -45,45 +46,65 @@ _NOT_CHECKED = (Heading("What", 42), Heading("How Many", 12), Heading("Why", 120
 
 
 def render(report: Report, out: BinaryIO) -> None:
-    """Write the workbook; ``OSError`` when the disk does not take it."""
-    # A folder of its own, so that nothing is left behind whatever happens on the way.
-    with tempfile.TemporaryDirectory(prefix="outwatch-", ignore_cleanup_errors=True) as scratch, _Fallible(out) as file:
-        book = Workbook(file, {"constant_memory": True, "tmpdir": scratch})
-        book.use_zip64()
-        try:
-            _write(book, report)
-            book.close()
-        except FileCreateError as error:  # XlsxWriter's name for any OSError at the end
-            raise error.args[0] from error
-        finally:
-            for sheet in book.worksheets():
-                sheet._opt_close()  # noqa: SLF001 - else its file stays open when something fails on the way
+    """Write the workbook; ``OSError`` when ``out`` does not take it, ``OutputError`` when there is no room for temporary files."""
+    file = _Fallible(out)
+    try:
+        # A folder of its own, so that nothing is left behind whatever happens on the way.
+        with tempfile.TemporaryDirectory(prefix="outwatch-", ignore_cleanup_errors=True) as scratch, file:
+            book = Workbook(file, {"constant_memory": True, "tmpdir": scratch})
+            book.use_zip64()
+            try:
+                _write(book, report)
+                book.close()
+            finally:
+                for sheet in book.worksheets():
+                    sheet._opt_close()  # noqa: SLF001 - else its file stays open when something fails on the way
+    except (FileCreateError, OSError) as error:  # FileCreateError is XlsxWriter's name for any OSError at the end
+        cause = error.args[0] if isinstance(error, FileCreateError) else error
+        if file.refused:
+            raise cause from error
+        where = f"temporary files in {tempfile.gettempdir()} (TMPDIR names another folder)"
+        raise OutputError(where, cause.strerror or str(cause)) from error
 
 
 class _Fallible:
-    """A file that takes nothing any more when something went wrong: the archive in it would be finished nevertheless."""
+    """A file that takes nothing any more when something went wrong: the archive in it would be finished nevertheless.
+
+    ``refused`` tells whether it was this file that did not take something.
+    """
 
     def __init__(self, out: BinaryIO) -> None:
-        self._out: BinaryIO | None = out
+        self.refused = False
+        self._out = out
+        self._given_up = False
+        self._at = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
-        if kind is not None:
-            self._out = None
+        self._given_up = kind is not None
 
     def write(self, data: bytes) -> int:
-        return self._out.write(data) if self._out else len(data)
+        if not self._given_up:
+            try:
+                self._out.write(data)
+            except OSError:
+                self.refused = True
+                raise
+        self._at += len(data)
+        return len(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._out.seek(offset, whence) if self._out else 0
+        if not self._given_up:
+            self._at = self._out.seek(offset, whence)
+        return self._at
 
     def tell(self) -> int:
-        return self._out.tell() if self._out else 0
+        return self._at
 
     def flush(self) -> None:
-        if self._out:
+        if not self._given_up:
             self._out.flush()
 
 
