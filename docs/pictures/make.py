@@ -1,6 +1,6 @@
 """Makes the pictures of the documentation: ``python docs/pictures/make.py`` (needs LibreOffice and pdftoppm).
 
-A made-up recording becomes a workbook, LibreOffice prints it, and the first pages are kept as PNG.
+A made-up recording becomes a workbook, LibreOffice prints it, and the upper parts of the first pages are kept as PNG.
 """
 
 import subprocess
@@ -14,6 +14,7 @@ from sample import records
 _HERE = Path(__file__).parent
 _PUBLIC = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"]
 _DOTS_PER_INCH = "130"
+_PICTURES = {"workbook-summary": 840, "workbook-connections": 220}  # pages of the print in their order, and how much of each, in dots
 
 
 def workbook(folder: Path) -> Path:
@@ -26,21 +27,22 @@ def workbook(folder: Path) -> Path:
     return made
 
 
-def pages(book: Path, folder: Path) -> list[Path]:
-    """Print a workbook and give its pages as pictures."""
+def printed(book: Path, folder: Path) -> Path:
+    """Print a workbook and give the PDF."""
     home = (folder / "office").as_uri()
     office = ["soffice", "--headless", f"-env:UserInstallation={home}", "--convert-to", "pdf", "--outdir", str(folder), str(book)]
     subprocess.run(office, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    subprocess.run(["pdftoppm", "-png", "-r", _DOTS_PER_INCH, str(book.with_suffix(".pdf")), str(folder / "page")], check=True)
-    return sorted(folder.glob("page-*.png"))
+    return book.with_suffix(".pdf")
 
 
 def main() -> None:
     """Make the pictures anew."""
     with tempfile.TemporaryDirectory() as name:
-        found = pages(workbook(Path(name)), Path(name))
-        for page, target in zip(found, ("workbook-summary.png", "workbook-connections.png"), strict=False):
-            (_HERE / target).write_bytes(page.read_bytes())
+        pages = printed(workbook(Path(name)), Path(name))
+        for number, (target, height) in enumerate(_PICTURES.items(), 1):
+            crop = ["-x", "30", "-y", "40", "-W", "1465", "-H", str(height)]
+            page = ["-f", str(number), "-l", str(number), "-singlefile"]
+            subprocess.run(["pdftoppm", "-png", "-r", _DOTS_PER_INCH, *page, *crop, str(pages), str(_HERE / target)], check=True)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Countdown:
                 await asyncio.sleep(_EVERY)
 
     def _said(self, gone: float, seen: int) -> str:
-        count = f"{seen:,} connections"
+        count = f"{seen:,} connection{'' if seen == 1 else 's'}"
         if self._seconds is None:
             return count
         left = self._seconds - gone
