@@ -24,7 +24,7 @@ from outwatch.errors import ConfigError, OutwatchError, SensorUnavailable
 from outwatch.guard.files import new_file, private_folder, write_atomic
 from outwatch.guard.text import printable
 from outwatch.model import wire
-from outwatch.model.interfaces import Detector, Enricher, Part, ProcessTable, Sensor, Sink
+from outwatch.model.interfaces import Detector, Enricher, NoProcesses, Part, ProcessTable, Sensor, Sink
 from outwatch.model.records import Judged, Record, Summary
 from outwatch.net.addresses import Scopes, parse_network, private_networks
 from outwatch.sinks.lines import Lines
@@ -198,7 +198,7 @@ class App:
         """Build the enrichers, first the one that knows processes: others ask it (``offers["processes"]``)."""
         active = sorted(self._active("enrichers", request), key=lambda one: one[0].name != "process")
         built: list[Enricher] = []
-        offers["processes"] = None
+        offers["processes"] = NoProcesses()
         for part, table in active:
             built.append(registry.build(part, table, offers))
             if isinstance(built[-1], ProcessTable):

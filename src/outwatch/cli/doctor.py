@@ -17,6 +17,7 @@ from outwatch.guard.files import private_folder
 from outwatch.guard.rights import capabilities, is_root, sees_other_users
 from outwatch.guard.text import printable
 from outwatch.lookups.reverse_names.asking import system_servers
+from outwatch.model.interfaces import NoProcesses
 
 _SWITCHED: tuple[registry.Room, ...] = ("enrichers", "lookups", "detectors", "sinks")
 
@@ -76,7 +77,7 @@ def _rights() -> None:
 
 def _sensors(app: App) -> None:
     there = {part.name: (part, table) for part, table in app.parts("sensors")}
-    offers = {"host": app.host, "processes": None, "health": app.health}
+    offers = {"host": app.host, "processes": NoProcesses(), "health": app.health}
     for name in SENSORS:
         if name not in there:
             _line(f"sensor {name}", "not part of this version")

@@ -216,7 +216,8 @@ class Reputation(_Part, frozen=True, kw_only=True):
 class Findings(_Part, frozen=True, kw_only=True):
     """What outwatch itself adds to a record (the ``outwatch.*`` keys).
 
-    ``own`` is true for outwatch's own traffic, ``open_files`` are those its process holds open (only if asked for).
+    ``own`` is true for outwatch's own traffic, ``open_files`` are those its process holds open (only if asked for),
+    ``last_seen`` is when a connection that had not ended was seen last (rows of reports).
     ``executable`` says what is odd about the executable's file: ``deleted``, ``memfd``, ``replaced`` (the path leads to another
     file now), ``other_namespace`` (the path belongs to another mount namespace). ``verdict`` is absent where nothing was judged.
     """
@@ -228,6 +229,7 @@ class Findings(_Part, frozen=True, kw_only=True):
     executable: FileState | None = None
     open_files: tuple[str, ...] | None = None
     own: bool | None = None
+    last_seen: Time | None = None
     names: tuple[Name, ...] | None = None
     verdict: Band | None = None
     score: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None

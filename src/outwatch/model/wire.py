@@ -30,9 +30,9 @@ _TEXT_LIMIT = MOST
 _EMPTY_VALUE = re.compile(rb':\s*""')  # of a key; an empty string in a list, such as an empty argument, stays
 
 _NOTHING, _MICROSECONDS, _UTC = 0, 1, 2  # what the times of a record need
-_TIMES = frozenset({"@timestamp", "start", "end", "checked_at", "from", "until"})
+_TIMES = frozenset({"@timestamp", "start", "end", "last_seen", "checked_at", "from", "until"})
 # Such a key can't stand inside of a string, where its quotes would be escaped.
-_WHOLE_SECOND = re.compile(rb'("(?:@timestamp|start|end|checked_at|from|until)":"[-0-9T:]{19})Z"')
+_WHOLE_SECOND = re.compile(rb'("(?:@timestamp|start|end|last_seen|checked_at|from|until)":"[-0-9T:]{19})Z"')
 
 # Lists of branches, and the keys that such a branch is nothing without.
 _NEEDED: dict[str, frozenset[str]] = {
@@ -159,11 +159,11 @@ def _times(record: Record) -> list[datetime | None]:
             return [record.from_, record.until]
         return [record.event.start, record.event.end] if record.event else []
     event, process = record.event, record.process
-    times = [record.timestamp, event.start, event.end]
+    times = [record.timestamp, event.start, event.end, record.outwatch.last_seen]
     while process is not None:
         times.append(process.start)
         process = process.parent
-    if len(times) > MOST_PARENTS + 3:
+    if len(times) > MOST_PARENTS + 4:
         raise WireError("nested too deeply")
     if record.outwatch.reputation:
         times += [one.checked_at for one in record.outwatch.reputation]

@@ -122,12 +122,13 @@ class ReverseNames:
         except LookupFailed:
             self._remember(ip, self._known[ip].names if ip in self._known else (), _FAILED_FOR)
             raise
+        before = {one.name for one in self._known[ip].names if one.confirmed} if ip in self._known else set()
         names, seconds, failure = [], [reverse.seconds], None
         for claimed in reverse.values[:_MOST_NAMES]:  # one at a time: ``at_once`` is a promise
             try:
                 confirmed, holds = await self._leads_back(claimed, ip, until)
             except LookupFailed as error:
-                confirmed, holds, failure = False, _FAILED_FOR, error
+                confirmed, holds, failure = claimed in before, _FAILED_FOR, error
             names.append(Name(name=domains.hostname(claimed) or cleaned(claimed, 253), origin="ptr", confirmed=confirmed))
             seconds.append(holds)
         self._remember(ip, tuple(names), max(_LEAST, min(*seconds, _LONGEST if names else _LONGEST_NEGATIVE)))

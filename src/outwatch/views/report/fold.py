@@ -31,6 +31,7 @@ class _Group:
     worst: Judged
     first: datetime
     last: datetime
+    records: int = 0
     count: int = 0
     over: bool = True
     sent: int | None = None
@@ -42,6 +43,7 @@ class _Group:
 
     def add(self, record: Judged, last: datetime) -> None:
         findings = record.outwatch
+        self.records += 1
         self.count += findings.count or 1
         self.first, self.last = min(self.first, _began(record)), max(self.last, last)
         self.over = self.over and record.event.action in _OVER
@@ -53,15 +55,19 @@ class _Group:
         self.domain = self.domain or record.destination.domain
 
     def row(self) -> Row:
-        """Give the row; a group of one is the record itself."""
+        """Give the row; a record that is alone stays as it is."""
         worst = self.worst
-        if self.count == (worst.outwatch.count or 1):
-            return Row(worst, self.count, self.first, self.last)
-        findings = replace(worst.outwatch, count=self.count, names=tuple(self.names) or None, open_files=tuple(self.files) or None)
-        event = Event(action=worst.event.action, start=self.first, end=self.last if self.over else None)
-        source = replace(worst.source, port=next(iter(self.ports)) if len(self.ports) == 1 else None, bytes=self.sent)
-        destination = replace(worst.destination, domain=self.domain, bytes=self.received)
-        record = replace(worst, timestamp=self.first, event=event, source=source, destination=destination, outwatch=findings)
+        findings = replace(worst.outwatch, last_seen=self.last if not self.over and self.last > self.first else None)
+        record = replace(worst, outwatch=findings) if findings != worst.outwatch else worst
+        if self.records > 1:
+            record = replace(
+                worst,
+                timestamp=self.first,
+                event=Event(action=worst.event.action, start=self.first, end=self.last if self.over else None),
+                source=replace(worst.source, port=next(iter(self.ports)) if len(self.ports) == 1 else None, bytes=self.sent),
+                destination=replace(worst.destination, domain=self.domain, bytes=self.received),
+                outwatch=replace(findings, count=self.count, names=tuple(self.names) or None, open_files=tuple(self.files) or None),
+            )
         return Row(record, self.count, self.first, self.last)
 
 
@@ -102,7 +108,7 @@ def _began(record: Judged) -> datetime:
 
 
 def _last(record: Judged, until: datetime | None) -> datetime:
-    known = max(record.timestamp, record.event.end) if record.event.end else record.timestamp
+    known = max(moment for moment in (record.timestamp, record.event.end, record.outwatch.last_seen) if moment is not None)
     if until is not None and isinstance(record, Connection) and record.event.action not in _OVER:
         return max(known, until)
     return known
