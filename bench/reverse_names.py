@@ -121,7 +121,9 @@ def compare(count: int) -> int:
     print(f"{len(ADDRESSES)} addresses, {mute} of them unanswered, answers after {1e3 * LATENCY:.0f} ms, {count} rounds")
     rounds.show(scale=1, unit="s")
     bounds = Bounds()
-    bounds.at_least(f"{OURS} against {RIVAL}", 1 / rounds.ratio(OURS, RIVAL), LEAST, "times sooner")
+    ratio = rounds.ratio(OURS, RIVAL)
+    print(f"      {1 / ratio:.1f} times sooner (at least {LEAST})")
+    bounds.at_most(f"{OURS} / {RIVAL}", 100 * ratio, 100 / LEAST, "% of its time")
     return bounds.code
 
 

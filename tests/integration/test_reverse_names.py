@@ -76,7 +76,8 @@ class Machine:
 
 
 @pytest.fixture
-def machine(lab: Lab, started: ExitStack, tmp_path: Path) -> Machine:
+def machine(lab: Lab, started: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.delenv("OUTWATCH_LOOKUPS__REVERSE_NAMES__ENABLED", raising=False)  # off in all other tests
     if not all(os.path.exists(path) for path in ("/etc/resolv.conf", "/etc/hosts")):
         pytest.skip("no /etc/resolv.conf and /etc/hosts whose places others could take")
     probe = subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True, text=True)
@@ -260,7 +261,8 @@ def test_whatever_a_server_does_the_scan_ends_and_says_what_is_missing(
     assert "domain" not in record["destination"]
     assert "names" not in record["outwatch"]
     (reason,) = records[-1]["not_checked"]
-    assert reason in why
+    late = {"out of time"} if "name server did not answer" in why else set()  # on a busy machine
+    assert reason in why | late
     assert records[-1]["not_checked"][reason] == 1
     assert not records[-1].get("problems")
     assert not records[-1].get("lost")

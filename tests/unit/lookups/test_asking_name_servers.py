@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import sys
+import itertools
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -12,8 +12,6 @@ import dns.name
 import dns.rcode
 import dns.rrset
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from outwatch.errors import LookupFailed
 from outwatch.lookups.reverse_names import asking
@@ -74,8 +72,7 @@ class Wire:
 
 class _Transport:
     def __init__(self, network: Wire, protocol: asyncio.DatagramProtocol, server: str) -> None:
-        self.network, self.protocol, self.server = network, protocol, server
-        self.closed = False
+        self.network, self.protocol, self.server, self.closed = network, protocol, server, False
 
     def sendto(self, data: bytes) -> None:
         self.network.send(data, self.server, self.protocol)
@@ -89,12 +86,19 @@ def record(owner: str, seconds: int, kind: str, *values: str) -> dns.rrset.RRset
     return dns.rrset.from_text(dns.name.from_text(owner), seconds, "IN", kind, *values)
 
 
-def reply(query: Query, *answers: dns.rrset.RRset, authority: Iterable[dns.rrset.RRset] = (), rcode: int = 0, flags: int = 0) -> bytes:
+def reply(
+    query: Query,
+    *answers: dns.rrset.RRset,
+    authority: Iterable[dns.rrset.RRset] = (),
+    rcode: int = 0,
+    flags: int = 0,
+    recursive: bool = True,
+) -> bytes:
     made = dns.message.make_response(query)
     made.answer.extend(answers)
     made.authority.extend(authority)
     made.set_rcode(dns.rcode.Rcode(rcode))
-    made.flags |= flags | dns.flags.RA
+    made.flags |= flags | (dns.flags.RA if recursive else 0)
     return made.to_wire()
 
 
@@ -118,7 +122,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Configure name servers (port 53); one at first."""
 
     def configure(*addresses: str) -> None:
-        monkeypatch.setattr(asking, "_system_servers", lambda: [(address, 53) for address in addresses])
+        monkeypatch.setattr(asking, "system_servers", lambda: list(addresses))
 
     configure(FIRST)
     return configure
@@ -214,52 +218,6 @@ def test_a_server_that_sends_no_answer_fails_with_a_reason(noise: Noise) -> None
 
 
 @pytest.mark.security
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(2, 120), st.integers(0, 255)), min_size=1, max_size=6), st.integers(2, 130))
-def test_no_damage_to_an_answer_raises_anything_else(damage: list[tuple[int, int]], size: int) -> None:
-    def damaged(query: Query) -> list[Reply]:
-        inside = "7.0-15.100.51.198.in-addr.arpa."
-        whole = bytearray(reply(query, record(REVERSE, 60, "CNAME", inside), record(inside, 60, "PTR", "a.example.")))
-        for at, value in damage:
-            whole[min(at, len(whole) - 1)] = value
-        return [bytes(whole[:size])]
-
-    network = Wire(**{FIRST: damaged})
-    with contextlib.suppress(LookupFailed):
-        network.ask(seconds=0.002)
-    assert network.errors == []
-
-
-@pytest.mark.security
-def test_an_answer_built_to_be_slow_is_read_with_little_work() -> None:
-    # 60 records that point into one name of 126 labels: with one comparison of all labels with all others it takes a million steps.
-    def slow(query: Query) -> list[Reply]:
-        question = query.to_wire()[12 : 12 + len(REVERSE) + 2 + 4]
-        name, start = b"\x01a" * 126 + b"\0", 12 + len(question) + 12
-        records = b"\xc0\x0c\x00\x0c\x00\x01\x00\x00\x00\x3c" + len(name).to_bytes(2, "big") + name
-        for number in range(59):
-            records += b"\xc0\x0c\x00\x0c\x00\x01\x00\x00\x00\x3c\x00\x02" + (0xC000 | (start + 2 * number)).to_bytes(2, "big")
-        return [query.id.to_bytes(2, "big") + b"\x81\x80\x00\x01\x00\x3c\x00\x00\x00\x00" + question + records]
-
-    steps = 0
-
-    def count(*_: object) -> None:
-        nonlocal steps
-        steps += 1
-
-    network = Wire(**{FIRST: good})
-    network.ask()  # what is imported once is no part of it
-    network.servers[FIRST] = slow
-    sys.setprofile(count)
-    try:
-        with contextlib.suppress(LookupFailed):
-            network.ask(seconds=AT_ONCE)
-    finally:
-        sys.setprofile(None)
-    assert steps < 30_000
-
-
-@pytest.mark.security
 @pytest.mark.parametrize("kind", [1, 2, 4, 5], ids=["FORMERR", "SERVFAIL", "NOTIMP", "REFUSED"])
 def test_a_server_that_can_not_tell_is_no_word_about_the_name(kind: int, servers: Callable[..., None]) -> None:
     servers(FIRST, SECOND)
@@ -279,10 +237,8 @@ def test_a_truncated_answer_is_no_word_about_the_name() -> None:
 
 
 def test_a_server_that_only_refers_to_others_is_no_word_about_the_name(servers: Callable[..., None]) -> None:
-    def refers(query: Query) -> list[Reply]:
-        made = dns.message.make_response(query)  # not recursive, not authoritative
-        made.authority.append(record("100.51.198.in-addr.arpa.", 600, "NS", "ns.example."))
-        return [made.to_wire()]
+    def refers(query: Query) -> list[Reply]:  # neither recursive nor authoritative
+        return [reply(query, authority=[record("100.51.198.in-addr.arpa.", 600, "NS", "ns.example.")], recursive=False)]
 
     servers(FIRST, SECOND)
     assert Wire(**{FIRST: refers, SECOND: good}).ask() == GOOD
@@ -297,19 +253,27 @@ def test_a_server_that_knows_no_extensions_is_asked_without_them() -> None:
 
 
 @pytest.mark.security
-@pytest.mark.parametrize("length", [2, 30], ids=["loop", "long chain"])
-def test_aliases_without_end_are_no_word_about_the_name(length: int) -> None:
-    names = [REVERSE, *(f"a{number}.example." for number in range(1, length))]
-    chain = [record(name, 60, "CNAME", f"{names[(at + 1) % length].rstrip('.')}.") for at, name in enumerate(names)]
-    with pytest.raises(LookupFailed, match=UNUSABLE):
-        Wire(**{FIRST: lambda query: [reply(query, *chain)]}).ask()
+@pytest.mark.parametrize(
+    "names", [[REVERSE, "a.example", REVERSE], [REVERSE, *(f"a{n}.example" for n in range(30))]], ids=["loop", "chain"]
+)
+def test_aliases_without_end_lead_to_no_name(names: list[str]) -> None:
+    aliases = [record(name, 60, "CNAME", f"{target}.") for name, target in itertools.pairwise(names)]
+    network = Wire(**{FIRST: lambda query: [reply(query, *aliases, record("a29.example", 60, "PTR", "evil.example."))]})
+    with contextlib.suppress(LookupFailed):
+        assert network.ask().values == ()
+    assert (network.open, network.errors) == (0, [])
+
+
+def test_names_that_are_told_twice_count_once() -> None:
+    twice = [record(REVERSE, 60, "PTR", "a.example."), record(REVERSE, 60, "PTR", "A.Example.")]
+    assert Wire(**{FIRST: lambda query: [reply(query, *twice)]}).ask().values == ("a.example",)
 
 
 @pytest.mark.security
 def test_names_in_an_answer_come_without_control_characters() -> None:
     claimed = record(REVERSE, 60, "PTR", r"\027[31m\010\000\255\032evil.example.")
     (name,) = Wire(**{FIRST: lambda query: [reply(query, claimed)]}).ask().values
-    assert (name.isascii(), name.isprintable()) == (True, True)
+    assert name.isascii() and name.isprintable()  # noqa: PT018
 
 
 @pytest.mark.parametrize("first", [silent, refused], ids=["silent", "port unreachable"])

@@ -1,6 +1,7 @@
 """Names of destinations: only what leads back to the address is believed, and nobody is asked twice or without need."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,14 @@ class Part:
 
     def find(self, connection: Connection) -> Connection:
         """Look up what is missing, and give the connection with it."""
+        with contextlib.suppress(LookupFailed):
+            self.ask(connection)
+        return self.names.enrich(connection)
+
+    def ask(self, connection: Connection) -> None:
         key = self.names.missing(connection)
         if key is not None:
             asyncio.run(self.names.find(key, connection))
-        return self.names.enrich(connection)
 
 
 def ptr(name: str, *, confirmed: bool) -> Name:
@@ -123,11 +128,8 @@ def test_the_first_name_that_leads_back_counts(connection: MAKE) -> None:
     known = {**zone("liar.example", GOOD, "other.example"), ("liar.example", "A"): Answer(("203.0.113.80",), 600)}
     found = Part(known).find(connection(ip=V4))
     assert found.destination.domain == GOOD
-    assert found.outwatch.names == (
-        ptr("liar.example", confirmed=False),
-        ptr(GOOD, confirmed=True),
-        ptr("other.example", confirmed=True),
-    )
+    names = {"liar.example": False, GOOD: True, "other.example": True}
+    assert found.outwatch.names == tuple(ptr(name, confirmed=confirmed) for name, confirmed in names.items())
 
 
 def test_one_of_many_addresses_of_a_name_is_enough(connection: MAKE) -> None:
@@ -136,9 +138,9 @@ def test_one_of_many_addresses_of_a_name_is_enough(connection: MAKE) -> None:
 
 
 @pytest.mark.security
-def test_of_an_address_with_hundreds_of_names_a_few_are_looked_at_once_each(connection: MAKE) -> None:
+def test_of_an_address_with_hundreds_of_names_a_few_are_looked_at(connection: MAKE) -> None:
     names = [f"n{number}.example" for number in range(300)]
-    part = Part({(REVERSE[V4], "PTR"): Answer(("n0.example", *names), 600)})
+    part = Part({(REVERSE[V4], "PTR"): Answer(tuple(names), 600)})
     found = part.find(connection(ip=V4))
     assert part.server.asked[1:] == [(name, "A") for name in names[:4]]
     assert [one.name for one in found.outwatch.names or ()] == names[:4]
@@ -155,6 +157,12 @@ def test_a_known_domain_stays_and_the_names_stand_beside_it(connection: MAKE) ->
     found = Part(zone(GOOD)).find(seen)
     assert found.destination.domain == "shop.example"
     assert found.outwatch.names == (said, ptr(GOOD, confirmed=True))
+
+
+def test_a_recordings_names_are_those_of_its_time(connection: MAKE) -> None:
+    then = connection(ip=V4, domain="then.example", outwatch=Findings(names=(ptr("then.example", confirmed=True),)))
+    assert Part(zone(GOOD), this_machine=False).find(then) == then
+    assert Part(zone(GOOD), this_machine=False).find(connection(ip=V4)).destination.domain == GOOD
 
 
 def test_what_is_known_already_changes_nothing(connection: MAKE) -> None:
@@ -227,26 +235,26 @@ def test_that_there_is_no_name_is_remembered_too(connection: MAKE, said: float, 
 def test_who_did_not_answer_is_left_alone_for_a_minute_and_the_reason_is_passed_on(connection: MAKE) -> None:
     part = Part({(REVERSE[V4], "PTR"): NOBODY})
     with pytest.raises(LookupFailed, match="name server did not answer"):
-        part.find(connection(ip=V4))
+        part.ask(connection(ip=V4))
     part.clock.now += 59
     assert part.names.missing(connection(ip=V4)) is None
     part.clock.now += 2
     assert part.names.missing(connection(ip=V4)) == V4
 
 
-def test_a_name_survives_a_failure_to_ask_again(connection: MAKE) -> None:
+@pytest.mark.parametrize("question", [(REVERSE[V4], "PTR"), (GOOD, "A")], ids=["for the name", "whether it leads back"])
+def test_a_name_survives_a_failure_to_ask_again(connection: MAKE, question: tuple[str, str]) -> None:
     part = Part(zone(GOOD))
     part.find(connection(ip=V4))
     part.clock.now += 700
-    part.server.zone[REVERSE[V4], "PTR"] = NOBODY
-    with pytest.raises(LookupFailed):
-        part.find(connection(ip=V4))
-    assert part.names.enrich(connection(ip=V4)).destination.domain == GOOD
+    part.server.zone[question] = NOBODY
+    assert part.find(connection(ip=V4)).destination.domain == GOOD
 
 
 def test_a_name_that_could_not_be_confirmed_is_tried_again_after_a_minute(connection: MAKE) -> None:
     part = Part({**zone(GOOD), (GOOD, "A"): NOBODY})
-    part.find(connection(ip=V4))
+    with pytest.raises(LookupFailed, match="name server did not answer"):
+        part.ask(connection(ip=V4))
     part.server.zone = dict(zone(GOOD))
     part.clock.now += 61
     assert part.find(connection(ip=V4)).destination.domain == GOOD
@@ -273,10 +281,8 @@ def test_the_hosts_file_wins_and_nobody_is_asked(connection: MAKE) -> None:
     part = Part(zone(GOOD), hosts={V4: ["intranet.example", "intranet"]})
     found = part.find(connection(ip=V4))
     assert found.destination.domain == "intranet.example"
-    assert found.outwatch.names == (
-        Name(name="intranet.example", origin="hosts", confirmed=True),
-        Name(name="intranet", origin="hosts", confirmed=True),
-    )
+    names = ("intranet.example", "intranet")
+    assert found.outwatch.names == tuple(Name(name=name, origin="hosts", confirmed=True) for name in names)
     assert part.server.asked == []
 
 

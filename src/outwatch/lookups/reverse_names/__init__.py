@@ -37,7 +37,7 @@ class ReverseNamesConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_f
     """
 
     private: bool = False
-    at_once: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 128
+    at_once: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 144
     seconds: Annotated[float, msgspec.Meta(gt=0, le=30)] = 2.0
     remembered: Annotated[int, msgspec.Meta(ge=1)] = 20_000
 

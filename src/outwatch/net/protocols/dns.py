@@ -82,7 +82,7 @@ def read(data: bytes) -> Message:
         at += _QUESTION.size
         said, at = reader.records(at, answers)
         negative, refers = None, False
-        if not flags & _TRUNCATED and not said:
+        if not flags & _TRUNCATED and not any(one.type == kind for one in said):
             authority, _ = reader.records(at, authorities)
             negative = next((one.ttl for one in authority if one.type == SOA), None)
             refers = any(one.type == NS for one in authority)
