@@ -1,0 +1,151 @@
+/* The kernel's structures, reduced to the fields that are read here.
+ *
+ * Offsets are not those of these declarations: the loader takes them from the running kernel's BTF (CO-RE), by name.
+ * Written by hand from the kernel's public headers; no register names, so the object is the same for every little-endian machine.
+ */
+#ifndef OUTWATCH_CORE_H
+#define OUTWATCH_CORE_H
+
+typedef signed char s8;
+typedef unsigned char u8, __u8;
+typedef signed short s16, __s16;
+typedef unsigned short u16, __u16;
+typedef int s32, __s32;
+typedef unsigned int u32, __u32;
+typedef long long s64, __s64;
+typedef unsigned long long u64, __u64;
+typedef u16 __be16;
+typedef u32 __be32, __wsum;
+typedef u64 __be64;
+typedef u16 __le16;
+typedef u32 __le32;
+typedef u64 __le64;
+typedef u16 __sum16;
+typedef int pid_t;
+typedef _Bool bool;
+#define NULL ((void *)0)
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct in6_addr {
+	union {
+		u8 u6_addr8[16];
+	} in6_u;
+};
+
+struct ns_common {
+	u32 inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	u16 skc_num;
+	u16 skc_family;
+	volatile u8 skc_state;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	unsigned long skc_flags;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	u16 sk_type;
+	u16 sk_protocol;
+	int sk_err;
+};
+
+struct tcp_sock {
+	u64 bytes_sent;
+	u64 bytes_received;
+	u64 bytes_retrans;
+} __attribute__((preserve_access_index));
+
+struct qstr {
+	const u8 *name;
+};
+
+struct super_block {
+	u32 s_dev;
+};
+
+struct inode {
+	u64 i_ino;
+	struct super_block *i_sb;
+};
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+};
+
+struct mm_struct {
+	unsigned long arg_start;
+	unsigned long arg_end;
+	struct file *exe_file;
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+};
+
+typedef struct {
+	u32 val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
+struct task_struct {
+	pid_t pid;
+	pid_t tgid;
+	u64 start_boottime;
+	struct task_struct *group_leader;
+	struct task_struct *real_parent;
+	struct mm_struct *mm;
+	struct nsproxy *nsproxy;
+	const struct cred *cred;
+	char comm[16];
+};
+
+struct linux_binprm;
+
+#pragma clang attribute pop
+
+#endif

@@ -1,0 +1,76 @@
+/* Records in the ring, as decode.py reads them: little-endian, no padding, every record begins with a head. */
+#ifndef OUTWATCH_EVENT_H
+#define OUTWATCH_EVENT_H
+
+#define EVENT_OPEN 1      /* a connection is tried, or was accepted */
+#define EVENT_STATE 2     /* it was answered: both ends are known */
+#define EVENT_CLOSE 3     /* it is over, with its totals */
+#define EVENT_EXEC 4      /* a process runs another program */
+#define EVENT_FORK 5
+#define EVENT_EXIT 6
+#define EVENT_KINDS 8
+
+#define FLAG_INGRESS 1    /* opened from outside */
+#define FLAG_FAILED 2     /* never answered */
+#define FLAG_KERNEL 4     /* no process of its own */
+
+#define PATH_SLOTS 16
+#define PATH_SLOT 64
+#define ARGS_MOST 1024
+
+struct head {
+	u16 size;             /* of the whole record */
+	u8 kind;
+	u8 flags;
+	u32 cpu;
+	u64 time;             /* nanoseconds of the boot clock */
+};
+
+struct flow {
+	struct head head;
+	u64 id;
+	u64 sent;             /* by this host */
+	u64 received;
+	u64 start;            /* of the process: nanoseconds of the boot clock */
+	u64 cgroup;
+	u32 pid;              /* 0: nobody's */
+	u32 uid;
+	u32 netns;
+	u16 family;
+	u16 protocol;
+	u16 local_port;
+	u16 remote_port;
+	u32 error;            /* errno of a failed attempt */
+	u8 local[16];
+	u8 remote[16];
+	char comm[16];
+};
+
+struct life {             /* FORK: pid is the child; EXIT */
+	struct head head;
+	u64 start;
+	u64 parent_start;
+	u32 pid;
+	u32 parent;
+};
+
+struct program {          /* EXEC */
+	struct head head;
+	u64 start;
+	u64 parent_start;
+	u64 cgroup;
+	u64 inode;
+	u32 pid;
+	u32 parent;
+	u32 uid;
+	u32 mntns;
+	u32 device;
+	u16 args_size;        /* bytes of args, which end the record */
+	u8 slots;             /* of path that are used, the last component first */
+	u8 more;              /* the path has more components than slots */
+	char comm[16];
+	char path[PATH_SLOTS][PATH_SLOT];
+	char args[ARGS_MOST];
+};
+
+#endif

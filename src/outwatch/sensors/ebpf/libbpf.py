@@ -1,0 +1,193 @@
+"""The few calls of the system's libbpf that are needed: open, load, attach, read maps and the ring (libbpf 1.0 and later).
+
+Every pointer function has its result type set: ctypes would cut pointers to 32 bits otherwise.
+"""
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable, Iterator
+from ctypes import CFUNCTYPE, byref, c_char_p, c_int, c_long, c_size_t, c_uint32, c_void_p
+from typing import Any
+
+from outwatch.errors import SensorUnavailable
+
+_LIBRARY = "libbpf.so.1"
+_REMEDY = "apt install libbpf1 (or your system's package of libbpf 1.0 or later)"
+_MOST_SAID = 4000  # characters of libbpf's own words that are kept
+
+_Print = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+Sample = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
+"""What is called for each record of the ring: context, address, size."""
+
+_POINTER_CALLS = {
+    "bpf_object__open_mem": (c_void_p, c_size_t, c_void_p),
+    "bpf_object__next_program": (c_void_p, c_void_p),
+    "bpf_object__find_map_by_name": (c_void_p, c_char_p),
+    "bpf_program__attach": (c_void_p,),
+    "bpf_program__attach_cgroup": (c_void_p, c_int),
+    "ring_buffer__new": (c_int, Sample, c_void_p, c_void_p),
+}
+_OTHER_CALLS = {
+    "bpf_object__load": (c_int, (c_void_p,)),
+    "bpf_object__close": (None, (c_void_p,)),
+    "bpf_program__name": (c_char_p, (c_void_p,)),
+    "bpf_program__set_autoload": (c_int, (c_void_p, ctypes.c_bool)),
+    "bpf_map__fd": (c_int, (c_void_p,)),
+    "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
+    "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_link__destroy": (c_int, (c_void_p,)),
+    "libbpf_num_possible_cpus": (c_int, ()),
+    "libbpf_get_error": (c_long, (c_void_p,)),
+    "ring_buffer__poll": (c_int, (c_void_p, c_int)),
+    "ring_buffer__consume": (c_int, (c_void_p,)),
+    "ring_buffer__free": (None, (c_void_p,)),
+}
+
+
+def _library() -> Any:
+    """Load libbpf and say what its functions take and give; ``SensorUnavailable`` if it is missing or too old."""
+    try:
+        library = ctypes.CDLL(_LIBRARY, use_errno=True)
+        for name, arguments in _POINTER_CALLS.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, c_void_p
+        for name, (result, arguments) in _OTHER_CALLS.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, result
+    except (OSError, AttributeError) as error:
+        raise SensorUnavailable(f"{_LIBRARY} can't be used ({error})", _REMEDY) from error
+    return library
+
+
+class BpfObject:
+    """A loaded object with its attached programs; closing it takes everything out of the kernel again."""
+
+    def __init__(self, image: bytes) -> None:
+        """Read an object file; nothing is loaded yet. ``SensorUnavailable`` if libbpf can't be used or refuses it."""
+        self._libbpf = _library()
+        self._said: list[str] = []
+        self._print = self._hear()
+        self._links: list[int] = []
+        self._image = ctypes.create_string_buffer(image, len(image))
+        self._object = self._libbpf.bpf_object__open_mem(self._image, len(image), None)
+        if not self._object:
+            raise self._unavailable("the BPF object can't be read", "install outwatch anew")
+
+    def _hear(self) -> Any:
+        """Keep what libbpf says, for the reason of a refusal, instead of letting it write to the terminal."""
+        libc = ctypes.CDLL(None)
+        libc.vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
+
+        def hear(level: int, form: bytes, arguments: int) -> int:
+            text = ctypes.create_string_buffer(512)
+            libc.vsnprintf(text, len(text), form, arguments)
+            if level == 0 and sum(map(len, self._said)) < _MOST_SAID:
+                self._said.append(text.value.decode("utf-8", "replace").strip())
+            return 0
+
+        listener = _Print(hear)
+        self._libbpf.libbpf_set_print.argtypes, self._libbpf.libbpf_set_print.restype = (c_void_p,), c_void_p
+        self._libbpf.libbpf_set_print(ctypes.cast(listener, c_void_p))
+        return listener
+
+    def _unavailable(self, what: str, remedy: str) -> SensorUnavailable:
+        number = ctypes.get_errno()
+        why = os.strerror(number) if number else "no reason given"
+        if number in {errno.EPERM, errno.EACCES}:
+            remedy = "run it as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
+        said = next((line for line in reversed(self._said) if line), "")
+        return SensorUnavailable(f"{what}: {why}" + (f" ({said[:200]})" if said else ""), remedy)
+
+    def programs(self) -> Iterator[tuple[str, int]]:
+        """Yield names and handles of the programs."""
+        program = None
+        while program := self._libbpf.bpf_object__next_program(self._object, program):
+            yield self._libbpf.bpf_program__name(program).decode("ascii"), program
+
+    def leave_out(self, name: str) -> None:
+        """Don't load a program that this kernel has no hook for."""
+        for known, program in self.programs():
+            if known == name:
+                self._libbpf.bpf_program__set_autoload(program, False)  # noqa: FBT003 - C has no keywords
+
+    def resize(self, name: str, entries: int) -> None:
+        """Set the size of a map before it is loaded."""
+        if self._libbpf.bpf_map__set_max_entries(self._map(name), entries):
+            raise self._unavailable(f"the map {name} can't have {entries} entries", "choose another size")
+
+    def load(self) -> None:
+        """Load maps and programs into the kernel; ``SensorUnavailable`` if it refuses."""
+        ctypes.set_errno(0)
+        if self._libbpf.bpf_object__load(self._object):
+            raise self._unavailable("the kernel does not take the BPF programs", "see outwatch doctor")
+
+    def attach(self, name: str, cgroup: int | None = None) -> None:
+        """Attach a program to the hook in its name, or to a cgroup's folder (a descriptor)."""
+        program = dict(self.programs())[name]
+        ctypes.set_errno(0)
+        link = self._libbpf.bpf_program__attach(program) if cgroup is None else self._libbpf.bpf_program__attach_cgroup(program, cgroup)
+        if not link:
+            raise self._unavailable(f"the BPF program {name} can't be attached", "see outwatch doctor")
+        self._links.append(link)
+
+    def _map(self, name: str) -> int:
+        found: int | None = self._libbpf.bpf_object__find_map_by_name(self._object, name.encode("ascii"))
+        if found is None:
+            raise SensorUnavailable(f"the BPF object has no map {name}", "install outwatch anew")
+        return found
+
+    def map_descriptor(self, name: str) -> int:
+        """Give the descriptor of a loaded map."""
+        return int(self._libbpf.bpf_map__fd(self._map(name)))
+
+    def per_cpu(self, name: str, key: int, size: int) -> list[bytes]:
+        """Read one entry of a map that has a value for each processor: a value of ``size`` bytes (a multiple of 8) for each."""
+        processors = self._libbpf.libbpf_num_possible_cpus()
+        values = ctypes.create_string_buffer(size * processors)
+        number = c_uint32(key)
+        if self._libbpf.bpf_map_lookup_elem(self.map_descriptor(name), byref(number), values):
+            return []
+        return [values.raw[at : at + size] for at in range(0, len(values), size)]
+
+    def ring(self, name: str, taken: Callable[[bytes], None]) -> "Ring":
+        """Open a ring; ``taken`` gets each record."""
+        return Ring(self._libbpf, self.map_descriptor(name), taken)
+
+    def close(self) -> None:
+        """Detach and unload everything."""
+        while self._links:
+            self._libbpf.bpf_link__destroy(self._links.pop())
+        if self._object:
+            self._libbpf.bpf_object__close(self._object)
+            self._object = None
+
+
+class Ring:
+    """A ring buffer that the kernel writes records to."""
+
+    def __init__(self, libbpf: Any, descriptor: int, taken: Callable[[bytes], None]) -> None:
+        """Open it; each record is copied and given to ``taken`` while ``poll`` runs."""
+        self._libbpf = libbpf
+
+        def sample(_context: int, data: int, size: int) -> int:
+            taken(ctypes.string_at(data, size))
+            return 0
+
+        self._sample = Sample(sample)  # must live as long as the ring
+        self._ring = libbpf.ring_buffer__new(descriptor, self._sample, None, None)
+        if not self._ring:
+            raise SensorUnavailable("the ring can't be opened", "see outwatch doctor")
+
+    def poll(self, milliseconds: int) -> None:
+        """Wait at most so long for the kernel's wake-up, then take everything that is there."""
+        self._libbpf.ring_buffer__poll(self._ring, milliseconds)
+        self._libbpf.ring_buffer__consume(self._ring)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._ring:
+            self._libbpf.ring_buffer__free(self._ring)
+            self._ring = None
+
+
