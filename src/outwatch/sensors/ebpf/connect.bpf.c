@@ -8,17 +8,6 @@
 #include <bpf/bpf_endian.h>
 #include "event.h"
 
-/* linux/bpf.h, whose types would stand beside ours. */
-#define BPF_MAP_TYPE_PERCPU_ARRAY 6
-#define BPF_MAP_TYPE_SK_STORAGE 24
-#define BPF_MAP_TYPE_RINGBUF 27
-#define BPF_F_NO_PREALLOC 1
-#define BPF_F_CLONE 512
-#define BPF_SK_STORAGE_GET_F_CREATE 1
-#define BPF_RB_NO_WAKEUP 1
-#define BPF_RB_FORCE_WAKEUP 2
-#define BPF_RB_AVAIL_DATA 0
-
 #define TCP_ESTABLISHED 1
 #define TCP_SYN_SENT 2
 #define TCP_SYN_RECV 3
@@ -27,6 +16,7 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
 #define SOCK_DONE 1       /* a FIN has come: it counts as a received byte */
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -40,6 +30,14 @@ struct owner {
 	u32 uid;
 	u32 flags;
 	u32 answered;
+	u64 sent;             /* of datagrams: counted here; of streams: what was told last */
+	u64 received;
+	u64 told_sent;
+	u64 told_received;
+	u64 peer[2];          /* of datagrams: the first one talked to */
+	u16 peer_port;
+	u16 family;
+	u32 unused;
 	char comm[16];
 };
 
@@ -49,6 +47,32 @@ struct {
 	__type(key, int);
 	__type(value, struct owner);
 } owners SEC(".maps");
+
+/* Datagrams to and from other peers than a socket's first one. */
+struct peer {
+	u64 socket;           /* id of the socket's first flow */
+	u64 address[2];
+	u16 port;
+	u16 family;
+	u32 unused;
+};
+
+struct talk {
+	u64 id;
+	u64 sent;
+	u64 received;
+	u64 told_sent;
+	u64 told_received;
+	u64 last;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct peer);
+	__type(value, struct talk);
+} talks SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -87,6 +111,16 @@ static __always_inline void say(void *record, u32 size, u32 kind)
 		count->refused++;
 }
 
+/* Count a flow that found no room in the map. */
+static __always_inline void miss(void)
+{
+	u32 none = 0;
+	struct count *count = bpf_map_lookup_elem(&counts, &none);
+
+	if (count)
+		count->refused++;
+}
+
 static __always_inline void begin(struct head *head, u16 size, u8 kind)
 {
 	head->size = size;
@@ -96,8 +130,8 @@ static __always_inline void begin(struct head *head, u16 size, u8 kind)
 	head->time = bpf_ktime_get_boot_ns();
 }
 
-/* Send what is known of a socket; flags and totals that are set already stay. */
-static __always_inline void tell(struct flow *flow, const struct sock *sk, const struct owner *owner, u8 kind)
+/* Write what is known of a socket; flags and totals that are set already stay. */
+static __always_inline void head(struct flow *flow, const struct sock *sk, const struct owner *owner, u8 kind)
 {
 	flow->head.size = sizeof(*flow);
 	flow->head.kind = kind;
@@ -111,7 +145,8 @@ static __always_inline void tell(struct flow *flow, const struct sock *sk, const
 	flow->uid = owner->uid;
 	flow->netns = sk->__sk_common.skc_net.net->ns.inum;
 	flow->family = sk->__sk_common.skc_family;
-	flow->protocol = IPPROTO_TCP;
+	flow->protocol = sk->sk_protocol;
+	flow->type = sk->sk_type;
 	flow->local_port = sk->__sk_common.skc_num;
 	flow->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
 	if (flow->family == AF_INET6) {
@@ -122,6 +157,11 @@ static __always_inline void tell(struct flow *flow, const struct sock *sk, const
 		bpf_probe_read_kernel(flow->remote, 4, &sk->__sk_common.skc_daddr);
 	}
 	__builtin_memcpy(flow->comm, owner->comm, 16);
+}
+
+static __always_inline void tell(struct flow *flow, const struct sock *sk, const struct owner *owner, u8 kind)
+{
+	head(flow, sk, owner, kind);
 	say(flow, sizeof(*flow), kind);
 }
 
@@ -143,6 +183,105 @@ static __always_inline void own(struct owner *owner)
 	owner->flags = task->mm ? 0 : FLAG_KERNEL;
 	owner->answered = 0;
 	bpf_get_current_comm(owner->comm, 16);
+}
+
+/* Write what is known of a flow of datagrams. */
+static __always_inline void datagrams(struct flow *flow, const struct owner *owner, struct bpf_sock *sk, const u64 *peer, u16 port, u8 kind)
+{
+	begin(&flow->head, sizeof(*flow), kind);
+	flow->head.flags = owner->flags;
+	flow->start = owner->start;
+	flow->cgroup = owner->cgroup;
+	flow->pid = owner->pid;
+	flow->uid = owner->uid;
+	flow->family = owner->family;
+	flow->protocol = sk->protocol;
+	flow->type = sk->type;
+	flow->remote_port = port;
+	__builtin_memcpy(flow->remote, peer, 16);
+	__builtin_memcpy(flow->comm, owner->comm, 16);
+}
+
+static __always_inline void count_packet(struct __sk_buff *skb, bool out)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct owner *owner;
+	struct flow flow = {};
+	struct peer key = {};
+	struct talk *talk, fresh = {};
+	u8 here[16] = {}, first;
+	u32 headers, size;
+	u16 ports[2] = {}, port, family;
+
+	if (!sk)
+		return;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || sk->protocol == IPPROTO_TCP)
+		return;
+	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
+	if (!owner)
+		return;  /* the kernel's own: never blame the current task */
+	if (bpf_skb_load_bytes(skb, 0, &first, 1))
+		return;
+	if (first >> 4 == 4) {
+		headers = (first & 15) * 4;
+		family = AF_INET;
+		if (bpf_skb_load_bytes(skb, out ? 16 : 12, key.address, 4) || bpf_skb_load_bytes(skb, out ? 12 : 16, here, 4))
+			return;
+	} else {
+		headers = 40;
+		family = AF_INET6;
+		if (bpf_skb_load_bytes(skb, out ? 24 : 8, key.address, 16) || bpf_skb_load_bytes(skb, out ? 8 : 24, here, 16))
+			return;
+	}
+	if (sk->protocol == IPPROTO_UDP) {
+		if (bpf_skb_load_bytes(skb, headers, ports, 4))
+			return;
+		headers += 8;
+	}
+	port = bpf_ntohs(out ? ports[1] : ports[0]);
+	size = skb->len > headers ? skb->len - headers : 0;
+	key.port = port;
+	key.family = family;
+	if (!owner->answered) {
+		owner->answered = 1;
+		owner->family = family;
+		owner->peer_port = port;
+		owner->peer[0] = key.address[0];
+		owner->peer[1] = key.address[1];
+		if (!out)
+			owner->flags |= FLAG_INGRESS;
+		datagrams(&flow, owner, sk, key.address, port, EVENT_OPEN);
+		flow.local_port = sk->src_port;
+		flow.id = owner->id;
+		__builtin_memcpy(flow.local, here, 16);
+		say(&flow, sizeof(flow), EVENT_OPEN);
+	}
+	if (owner->peer_port == port && owner->family == family && owner->peer[0] == key.address[0] && owner->peer[1] == key.address[1]) {
+		__sync_fetch_and_add(out ? &owner->sent : &owner->received, size);
+		return;
+	}
+	key.socket = owner->id;
+	talk = bpf_map_lookup_elem(&talks, &key);
+	if (!talk) {
+		fresh.id = new_id();
+		if (bpf_map_update_elem(&talks, &key, &fresh, BPF_NOEXIST)) {
+			miss();
+			return;
+		}
+		owner->family = family;
+		datagrams(&flow, owner, sk, key.address, port, EVENT_OPEN);
+		flow.local_port = sk->src_port;
+		flow.id = fresh.id;
+		flow.head.flags = (owner->flags & ~FLAG_INGRESS) | (out ? 0 : FLAG_INGRESS);
+		__builtin_memcpy(flow.local, here, 16);
+		say(&flow, sizeof(flow), EVENT_OPEN);
+		talk = bpf_map_lookup_elem(&talks, &key);
+		if (!talk)
+			return;
+	}
+	__sync_fetch_and_add(out ? &talk->sent : &talk->received, size);
+	talk->last = bpf_ktime_get_boot_ns();
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -302,6 +441,7 @@ int process_exec(u64 *ctx)
 	file = BPF_CORE_READ(task, mm, exe_file);
 	inode = BPF_CORE_READ(file, f_inode);
 	program->inode = BPF_CORE_READ(inode, i_ino);
+	program->links = BPF_CORE_READ(inode, i_nlink);
 	program->device = BPF_CORE_READ(inode, i_sb, s_dev);
 	walk(program, file);
 	from = BPF_CORE_READ(task, mm, arg_start);
@@ -317,4 +457,138 @@ int process_exec(u64 *ctx)
 	begin(&program->head, size, EVENT_EXEC);
 	say(program, size, EVENT_EXEC);
 	return 0;
+}
+
+/* What there is already: each socket that some process holds is told once, and its owner noted. */
+SEC("iter/task_file")
+int existing(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct flow flow = {};
+	struct owner *owner;
+	struct socket *socket;
+	struct tcp_sock *tcp;
+	struct sock *sk;
+	u16 family;
+	u8 state;
+
+	if (!task || !file || task->pid != task->tgid)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk)
+		return 0;
+	family = sk->__sk_common.skc_family;
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!owner || owner->id)
+		return 0;
+	owner->id = new_id();
+	owner->pid = task->tgid;
+	owner->start = task->group_leader->start_boottime;
+	owner->uid = task->cred->uid.val;
+	owner->flags = FLAG_EXISTING;
+	owner->answered = 1;
+	bpf_probe_read_kernel(owner->comm, 16, task->comm);
+	state = sk->__sk_common.skc_state;
+	if (sk->sk_protocol == IPPROTO_TCP) {
+		if (state == TCP_LISTEN)
+			flow.head.flags = FLAG_LISTENS;
+		else if (state == TCP_CLOSE)
+			return 0;
+		tcp = bpf_skc_to_tcp_sock(sk);
+		if (tcp && state != TCP_LISTEN) {
+			flow.sent = tcp->bytes_sent - tcp->bytes_retrans;
+			flow.received = tcp->bytes_received;
+		}
+	} else if (!sk->__sk_common.skc_dport) {
+		return 0;
+	}
+	head(&flow, sk, owner, EVENT_TOTAL);
+	bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow));
+	return 0;
+}
+
+/* What every open connection has carried since it was told last. */
+SEC("iter/bpf_sk_storage_map")
+int totals(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct owner *owner = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct flow flow = {};
+	struct tcp_sock *tcp;
+
+	if (!owner || !sk || !owner->answered)
+		return 0;
+	if (sk->sk_protocol == IPPROTO_TCP) {
+		tcp = bpf_skc_to_tcp_sock(sk);
+		if (!tcp || sk->__sk_common.skc_state == TCP_LISTEN)
+			return 0;
+		flow.sent = tcp->bytes_sent - tcp->bytes_retrans;
+		flow.received = tcp->bytes_received;
+		if (flow.received && (sk->__sk_common.skc_flags >> SOCK_DONE & 1))
+			flow.received--;
+	} else {
+		flow.sent = owner->sent;
+		flow.received = owner->received;
+	}
+	if (flow.sent == owner->told_sent && flow.received == owner->told_received)
+		return 0;
+	owner->told_sent = flow.sent;
+	owner->told_received = flow.received;
+	head(&flow, sk, owner, EVENT_TOTAL);
+	bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow));
+	return 0;
+}
+
+/* Who makes a socket owns it, until somebody else is seen to use it. */
+SEC("cgroup/sock_create")
+int socket_create(struct bpf_sock *ctx)
+{
+	struct owner *owner;
+
+	if ((ctx->family != AF_INET && ctx->family != AF_INET6) || ctx->protocol == IPPROTO_TCP)
+		return 1;
+	owner = bpf_sk_storage_get(&owners, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (owner)
+		own(owner);
+	return 1;
+}
+
+SEC("cgroup/sock_release")
+int socket_release(struct bpf_sock *ctx)
+{
+	struct owner *owner;
+	struct flow flow = {};
+
+	if ((ctx->family != AF_INET && ctx->family != AF_INET6) || ctx->protocol == IPPROTO_TCP)
+		return 1;
+	owner = bpf_sk_storage_get(&owners, ctx, NULL, 0);
+	if (!owner || !owner->answered)
+		return 1;
+	datagrams(&flow, owner, ctx, owner->peer, owner->peer_port, EVENT_CLOSE);
+	flow.id = owner->id;
+	flow.sent = owner->sent;
+	flow.received = owner->received;
+	say(&flow, sizeof(flow), EVENT_CLOSE);
+	owner->answered = 0;
+	return 1;
+}
+
+SEC("cgroup_skb/egress")
+int packet_out(struct __sk_buff *skb)
+{
+	count_packet(skb, 1);
+	return 1;
+}
+
+SEC("cgroup_skb/ingress")
+int packet_in(struct __sk_buff *skb)
+{
+	count_packet(skb, 0);
+	return 1;
 }

@@ -6,21 +6,12 @@
 #ifndef OUTWATCH_CORE_H
 #define OUTWATCH_CORE_H
 
-typedef signed char s8;
-typedef unsigned char u8, __u8;
-typedef signed short s16, __s16;
-typedef unsigned short u16, __u16;
-typedef int s32, __s32;
-typedef unsigned int u32, __u32;
-typedef long long s64, __s64;
-typedef unsigned long long u64, __u64;
-typedef u16 __be16;
-typedef u32 __be32, __wsum;
-typedef u64 __be64;
-typedef u16 __le16;
-typedef u32 __le32;
-typedef u64 __le64;
-typedef u16 __sum16;
+#include <linux/bpf.h>
+
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
 typedef int pid_t;
 typedef _Bool bool;
 #define NULL ((void *)0)
@@ -81,6 +72,7 @@ struct super_block {
 
 struct inode {
 	u64 i_ino;
+	u32 i_nlink;
 	struct super_block *i_sb;
 };
 
@@ -144,7 +136,27 @@ struct task_struct {
 	char comm[16];
 };
 
-struct linux_binprm;
+struct socket {
+	struct sock *sk;
+};
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	u32 fd;
+	struct file *file;
+};
+
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	struct sock *sk;
+	void *value;
+};
 
 #pragma clang attribute pop
 

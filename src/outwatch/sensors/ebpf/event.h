@@ -8,11 +8,14 @@
 #define EVENT_EXEC 4      /* a process runs another program */
 #define EVENT_FORK 5
 #define EVENT_EXIT 6
+#define EVENT_TOTAL 7     /* an open connection, with what it has carried so far */
 #define EVENT_KINDS 8
 
 #define FLAG_INGRESS 1    /* opened from outside */
 #define FLAG_FAILED 2     /* never answered */
 #define FLAG_KERNEL 4     /* no process of its own */
+#define FLAG_EXISTING 8   /* it was there before this watch */
+#define FLAG_LISTENS 16   /* it waits for callers: no connection */
 
 #define PATH_SLOTS 16
 #define PATH_SLOT 64
@@ -40,7 +43,8 @@ struct flow {
 	u16 protocol;
 	u16 local_port;
 	u16 remote_port;
-	u32 error;            /* errno of a failed attempt */
+	u16 error;            /* errno of a failed attempt */
+	u16 type;             /* of the socket: SOCK_STREAM … */
 	u8 local[16];
 	u8 remote[16];
 	char comm[16];
@@ -65,6 +69,8 @@ struct program {          /* EXEC */
 	u32 uid;
 	u32 mntns;
 	u32 device;
+	u32 links;            /* names that the file has; 0: deleted */
+	u32 unused;
 	u16 args_size;        /* bytes of args, which end the record */
 	u8 slots;             /* of path that are used, the last component first */
 	u8 more;              /* the path has more components than slots */
