@@ -6,7 +6,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md
 
-.PHONY: run test lint types imports tests bench lock man clean
+# What `make docs` reads and where the site goes.
+DOCS := docs
+SITE := build/docs
+
+.PHONY: run test lint types imports tests docs bench lock man clean
 
 run: $(VENV)/.run
 	$(BIN)/outwatch scan --for 10s
@@ -28,6 +32,10 @@ imports: $(VENV)/.dev
 tests: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2
 
+# The documentation as a site; a link that leads nowhere is an error.
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env --doctree-dir $(SITE)/.doctrees $(DOCS) $(SITE)
+
 bench: $(VENV)/.dev
 	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
 
@@ -44,7 +52,7 @@ lock: $(VENV)/.dev
 	  --python-version 3.11 pyproject.toml requirements/build.in --all-extras --group dev -o requirements/dev.txt
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "outwatch needs Python 3.11 or newer; try make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }

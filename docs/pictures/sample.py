@@ -75,7 +75,7 @@ _CALLS: tuple[tuple[_Program | None, str, int, str, str | None, str, str, int | 
     (_SSH, "198.51.100.22", 22, "tcp", "build.example", "DE", "Example Office", None, None, 1, 90_113),
     (_SYNC, "203.0.113.123", 123, "udp", "time.example", "CH", "Example Time", 0, 0, 5, 960),
     (_UPDATE, "192.0.2.18", 443, "tcp", "packages.example", "GB", "Example Archive", 0, 0, 2, 14_332_001),
-    (None, "198.51.100.77", 5228, "tcp", "push.example", "US", "Example Push", 0, 0, 1, 3_071),
+    (None, "198.51.100.77", 443, "tcp", "push.example", "US", "Example Push", 0, 0, 1, 3_071),
 )
 
 
@@ -112,5 +112,5 @@ def records() -> Iterator[Connection]:
 def _said(provider: str, score: int | None, bad: int, when: datetime) -> Reputation:
     if score is None:
         return Reputation(provider=provider, state="not_checked", why="quota used up")
-    state = "malicious" if score >= bad else "suspicious" if score > 1 else "clean"
+    state = "malicious" if score >= bad else "suspicious" if score else "clean"
     return Reputation(provider=provider, state=state, score=score, checked_at=when)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ import msgspec
 import pytest
 
 from outwatch.app import ROOMS
+from outwatch.cli import group
 from outwatch.cli.group import outwatch
 from outwatch.engine import registry
 from outwatch.engine.config import Settings
+from outwatch.lookups.reverse_names import ReverseNamesConfig, asking
 from outwatch.model.records import Connection, EventsLost, Question, Summary
+from outwatch.views.report import DEFAULT_NAME, FORMS, workbook
+from outwatch.views.report.columns import COLUMNS
+from outwatch.views.report.wireshark import display_filter
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")])
@@ -85,6 +91,86 @@ def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
 @pytest.mark.parametrize("key", sorted({key for kind in (Connection, Question, EventsLost, Summary) for key in _keys(kind)}))
 def test_every_key_of_a_record_is_in_the_reference(key: str) -> None:
     assert re.search(rf"`{re.escape(key)}`", _text("records.md")), key
+
+
+def _table(document: str, chapter: str) -> list[str]:
+    """Give the first cells of the table of a chapter, without their backquotes."""
+    text = re.search(rf"^## {chapter}\n(.*?)(?=^## |\Z)", _text(document), re.MULTILINE | re.DOTALL)
+    assert text is not None, chapter
+    cells = re.findall(r"^\| *([^|]+?) *\|", text[1], re.MULTILINE)
+    return [cell.strip("`") for cell in cells[2:]]
+
+
+def test_the_columns_of_a_report_are_in_the_reference_in_their_order() -> None:
+    assert _table("report.md", "Columns") == [column.heading for column in COLUMNS]
+
+
+def test_the_sheets_of_a_report_are_in_the_reference_in_their_order() -> None:
+    assert _table("report.md", "Sheets") == list(workbook.SHEETS)
+
+
+def test_the_forms_of_a_report_are_in_the_reference() -> None:
+    assert _table("report.md", "Forms") == list(FORMS)
+    assert f"`{DEFAULT_NAME}`" in _text("report.md")
+
+
+@pytest.mark.parametrize(
+    ("sheet", "headings"),
+    [
+        ("Processes", workbook._PROCESSES),
+        ("Destinations", workbook._DESTINATIONS),
+        ("Not Checked", workbook._NOT_CHECKED),
+    ],
+)
+def test_the_columns_of_the_other_sheets_are_in_the_reference(sheet: str, headings: tuple[Any, ...]) -> None:
+    flowing = " ".join(_text("report.md").split())
+    assert f"Columns of {sheet}: {', '.join(heading.text for heading in headings)}." in flowing
+
+
+def test_every_exit_code_is_in_the_reference() -> None:
+    codes = {group.DONE, group.FAILED, group.USAGE, group.FINDINGS, group.INCOMPLETE, group.INTERRUPTED}
+    assert {int(code) for code in _table("commands.md", "Exit codes")} == codes
+
+
+def test_the_filter_that_is_shown_is_one_that_a_report_holds() -> None:
+    text = (ROOT / "docs" / "howto" / "reading-the-report.md").read_text("utf-8")
+    assert f"'{display_filter('203.0.113.5', 443, 'tcp')}'" in text
+
+
+def test_the_limits_of_reverse_names_are_told_as_they_are() -> None:
+    limits = ReverseNamesConfig()
+    text = (ROOT / "docs" / "howto" / "reverse-names.md").read_text("utf-8")
+    assert limits.seconds == 2.0
+    assert f"two seconds for an address, {limits.at_once} at once, answers of at most {asking._LARGEST:,} bytes" in text
+    assert f"| `lookups.reverse_names.at_once` | `{limits.at_once}` |" in _text("configuration.md")
+
+
+def _typed() -> Iterator[tuple[str, str]]:
+    """Yield what documents tell readers to type after ``outwatch``, up to the end of that command, and where it stands."""
+    for document in DOCUMENTS:
+        text = document.read_text("utf-8").replace("\\\n", " ")
+        blocks = re.findall(r"^```(?:console|text)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+        for code in (*blocks, *spans):
+            for rest in re.findall(r"(?:^|[ /])outwatch ([a-z-][^|;&>\n]*)", code, re.MULTILINE):
+                yield rest.rstrip(" \\"), document.name
+
+
+@pytest.mark.parametrize(("typed", "document"), sorted(set(_typed())))
+def test_every_command_that_a_document_shows_is_one_that_outwatch_takes(typed: str, document: str) -> None:
+    words = [word for word in shlex.split(typed, comments=True) if word not in {"--help", "--version"}]
+    command: click.Command = outwatch
+    context = click.Context(outwatch, info_name="outwatch")
+    while words and isinstance(command, click.Group):
+        name = words.pop(0)
+        known = command.get_command(context, name)
+        assert known is not None, f"{document}: no command {name}"
+        command, context = known, click.Context(known, info_name=name, parent=context)
+    command.make_parser(context).parse_args(words)  # raises for an option that does not exist
+
+
+def test_the_documents_show_commands() -> None:
+    assert len(set(_typed())) >= 20
 
 
 def test_every_detector_has_a_chapter() -> None:

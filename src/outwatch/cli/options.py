@@ -95,14 +95,15 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         },
     ),
     (("--sensor",), {"type": click.Choice(["auto", *SENSORS]), "default": "auto", "show_default": True, "help": "How to look."}),
-    (("--all", "show_all"), {"is_flag": True, "help": "Also loopback, private, accepted and allowed connections."}),
+    (("--all", "show_all"), {"is_flag": True, "help": "Also loopback, private, link-local, accepted and allowed connections."}),
     (
         ("--lookups",),
         {
             "type": click.Choice(["auto", "cached", "off"]),
             "default": "auto",
             "show_default": True,
-            "help": "Whether facts that take time (names of addresses, checksums of executables) are looked up.",
+            "help": "Whether facts that take time (names of addresses, checksums of executables) are looked up; "
+            "cached asks nobody, like off in this version.",
         },
     ),
     (("--no-dns",), {"is_flag": True, "help": "Ask no name server; without it public addresses are looked up in reverse DNS."}),

@@ -29,7 +29,13 @@ _ENDINGS = ", ".join(FORMS)
     "-o", "--output", type=click.Path(path_type=Path), help=f"The file; its ending decides the kind: {_ENDINGS}.  [default: {DEFAULT_NAME}]"
 )
 @click.option("--for", "seconds", type=Duration(), help="Watch that long (30s, 5m).  [default: 100s]")
-@click.option("--from", "recordings", multiple=True, metavar="FILE", help="Report on a recording instead; - is standard input.")
+@click.option(
+    "--from",
+    "recordings",
+    multiple=True,
+    metavar="FILE",
+    help="Report on a recording instead (- is standard input); its addresses are looked up too, unless --no-dns.",
+)
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @click.option("--files", is_flag=True, help="Add the files that each process holds open.")
 @common

@@ -23,6 +23,7 @@ _LONGEST = 300  # characters; a name of the DNS has at most 253
 _REMEMBERED = 65_536
 _RE2_MEMORY = 8 << 20
 _Texts = str | tuple[str, ...]
+_CLAIMED = frozenset({"ptr"})  # names that whoever runs an address writes as they like: they count when confirmed
 
 
 class Pattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,7 +102,7 @@ class DomainPattern:
         best = asked_name(seen)
         found = self._reasons(best) if best else ()
         for other in seen.outwatch.names or ():
-            if other.name != best:
+            if other.name != best and (other.confirmed or other.origin not in _CLAIMED):
                 found += self._reasons(other.name)
         return found
 

@@ -1,9 +1,13 @@
 """What this process may do on this machine."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of the kernel's proc_ns.h
+_NUMBER = re.compile(r"[0-9]{1,10}\Z")
+_NOBODY_AT_ALL = 2**32 - 1  # (uid_t) -1 is no user
 # linux/capability.h
 _CAPABILITIES = {
     1: "CAP_DAC_OVERRIDE",
@@ -24,9 +28,10 @@ def is_root() -> bool:
 def invoking_user() -> tuple[int, int] | None:
     """Give user and group of whoever runs this as root through sudo; ``None`` for anybody else, and for root's own sudo."""
     user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if not is_root() or not (user.isdecimal() and group.isdecimal()) or user == "0":
+    if not is_root() or not (_NUMBER.match(user) and _NUMBER.match(group)):
         return None
-    return int(user), int(group)
+    caller = int(user), int(group)
+    return caller if 0 < caller[0] < _NOBODY_AT_ALL > caller[1] else None
 
 
 def capabilities() -> frozenset[str]:
@@ -40,6 +45,16 @@ def capabilities() -> frozenset[str]:
             bits = int(line.split()[1], 16)
             return frozenset(name for bit, name in _CAPABILITIES.items() if bits >> bit & 1)
     return frozenset()
+
+
+def in_first_pid_namespace() -> bool:
+    """Tell whether processes of the whole machine can have a pid here: not in a container with a pid namespace of its own."""
+    if sys.platform != "linux":
+        return True
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino == _FIRST_PID_NAMESPACE
+    except OSError:
+        return True
 
 
 def sees_other_users() -> bool:

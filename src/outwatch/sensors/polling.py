@@ -18,7 +18,7 @@ import psutil
 from msgspec.structs import replace
 
 from outwatch.errors import SensorUnavailable
-from outwatch.guard.rights import sees_other_users
+from outwatch.guard.rights import in_first_pid_namespace, sees_other_users
 from outwatch.model.interfaces import Part, PartConfig, ProcessTable
 from outwatch.model.records import (
     Connection,
@@ -85,6 +85,7 @@ class Polling:
         self._host = host
         self._whole_list = True
         self._sees_all = sees_other_users()
+        self._first_pids = in_first_pid_namespace()
         self._open: dict[_Key, _Open] = {}
         self._listening: dict[tuple[int, int], set[str]] = {}
         self._listened: dict[tuple[int, int], set[str]] = {}  # at the look before: a server may take one caller and stop
@@ -117,7 +118,7 @@ class Polling:
         every = f"{self._interval:g} s"
         if self._longest > self._interval * 1.05:
             every += f" (up to {self._longest:.1f} s apart while the machine was busy)"
-        unconnected = f" ({self._unconnected} such sockets)" if self._unconnected else ""
+        unconnected = f" ({self._unconnected} such socket{'' if self._unconnected == 1 else 's'})" if self._unconnected else ""
         said = [
             "one look: what is not open just now is missed" if self._look == 1 else f"polled every {every}: shorter connections are missed",
             f"unconnected UDP has no destination{unconnected}",
@@ -273,6 +274,8 @@ class Polling:
             return _ATTRIBUTED
         if row.pid or row.status in _ORPHANED:
             return _UNATTRIBUTED["exited"]
+        if not self._first_pids:
+            return _UNATTRIBUTED["other_namespace"]
         return _UNATTRIBUTED["kernel" if self._sees_all else "no_rights"]
 
     def _record(self, row: Any, event: Event, now: datetime, process: Process | None) -> Connection:

@@ -249,7 +249,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("VT Score", 30, lambda row: reputation(row.record, "virustotal"), "VirusTotal: engines that call the address malicious"),
     Column("AbuseIPDB Score", 30, lambda row: reputation(row.record, "abuseipdb"), "AbuseIPDB: confidence of abuse, 0 to 100"),
     Column("Wireshark Filter", 44, _filter, "display filter for exactly these packets"),
-    Column("Accessed Files", 30, _files, "files that the process held open; collected only with --files"),
+    Column("Accessed Files", 30, _files, "files that the process held open, if they were asked for (--files)"),
     Column("Verdict", 12, lambda row: verdict(row.record), "the worst verdict of these connections"),
     Column("Score", 8, lambda row: row.record.outwatch.score, "0 to 100; from 20 low, 40 medium, 60 high, 80 critical"),
     Column("Reasons", 60, reasons, "why, with the points of each reason"),
