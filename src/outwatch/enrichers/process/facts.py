@@ -1,10 +1,10 @@
 """What is known about one process at one moment, before it becomes part of a record."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from outwatch.guard.text import cleaned
+from outwatch.model.identity import entity_id
 from outwatch.model.records import FileState
 
 MOST_ARGS = 256
@@ -26,7 +26,7 @@ class Birth:
 
     def entity(self, boot: str) -> str:
         """Name this process for good, on this boot of this machine."""
-        return hashlib.blake2b(f"{boot}|{self.pid}|{self.exact}".encode(), digest_size=10).hexdigest()
+        return entity_id(boot, self.pid, self.exact)
 
     @property
     def time(self) -> datetime:

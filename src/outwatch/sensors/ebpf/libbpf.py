@@ -25,6 +25,7 @@ _POINTER_CALLS = {
     "bpf_object__next_program": (c_void_p, c_void_p),
     "bpf_object__find_map_by_name": (c_void_p, c_char_p),
     "bpf_program__attach": (c_void_p,),
+    "bpf_program__attach_iter": (c_void_p, c_void_p),
     "bpf_program__attach_cgroup": (c_void_p, c_int),
     "ring_buffer__new": (c_int, Sample, c_void_p, c_void_p),
 }
@@ -37,12 +38,26 @@ _OTHER_CALLS = {
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
+    "bpf_link__fd": (c_int, (c_void_p,)),
+    "bpf_iter_create": (c_int, (c_int,)),
     "libbpf_num_possible_cpus": (c_int, ()),
     "libbpf_get_error": (c_long, (c_void_p,)),
     "ring_buffer__poll": (c_int, (c_void_p, c_int)),
     "ring_buffer__consume": (c_int, (c_void_p,)),
     "ring_buffer__free": (None, (c_void_p,)),
 }
+
+
+class _MapOption(ctypes.Structure):
+    """``union bpf_iter_link_info`` for a map (linux/bpf.h)."""
+
+    _fields_ = (("map_fd", c_uint32), ("padding", c_uint32 * 3))
+
+
+class _IteratorOptions(ctypes.Structure):
+    """``struct bpf_iter_attach_opts`` (bpf/libbpf.h)."""
+
+    _fields_ = (("size", c_size_t), ("link_info", c_void_p), ("link_info_length", c_uint32))
 
 
 def _library() -> Any:
@@ -131,6 +146,30 @@ class BpfObject:
             raise self._unavailable(f"the BPF program {name} can't be attached", "see outwatch doctor")
         self._links.append(link)
 
+    def iterator(self, name: str, over: str | None = None) -> int:
+        """Attach an iterator, over a map if one is named, and give what ``read`` needs to run it."""
+        options, wanted = None, None
+        if over is not None:
+            options = _MapOption(self.map_descriptor(over))
+            wanted = _IteratorOptions(ctypes.sizeof(_IteratorOptions), ctypes.addressof(options), ctypes.sizeof(options))
+        ctypes.set_errno(0)
+        link = self._libbpf.bpf_program__attach_iter(dict(self.programs())[name], byref(wanted) if wanted is not None else None)
+        if not link:
+            raise self._unavailable(f"the BPF iterator {name} can't be attached", "see outwatch doctor")
+        self._links.append(link)
+        return int(link)
+
+    def read(self, iterator: int, most: int) -> Iterator[bytes]:
+        """Run an iterator and yield what it writes, at most so many bytes at a time."""
+        descriptor = self._libbpf.bpf_iter_create(self._libbpf.bpf_link__fd(iterator))
+        if descriptor < 0:
+            return
+        try:
+            while piece := os.read(descriptor, most):
+                yield piece
+        finally:
+            os.close(descriptor)
+
     def _map(self, name: str) -> int:
         found: int | None = self._libbpf.bpf_object__find_map_by_name(self._object, name.encode("ascii"))
         if found is None:
@@ -189,5 +228,3 @@ class Ring:
         if self._ring:
             self._libbpf.ring_buffer__free(self._ring)
             self._ring = None
-
-

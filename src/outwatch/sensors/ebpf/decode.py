@@ -1,0 +1,126 @@
+"""Records of the ring (``event.h``) into values. What is no record, or cut off, is ``None``: a length is never believed."""
+
+import struct
+from typing import NamedTuple
+
+OPEN, STATE, CLOSE, EXEC, FORK, EXIT, TOTAL = range(1, 8)
+"""Kinds of records."""
+
+INGRESS, FAILED, KERNEL, EXISTING, LISTENS = 1, 2, 4, 8, 16
+"""Flags of a flow."""
+
+_HEAD = struct.Struct("<HBBIQ")
+_FLOW = struct.Struct("<HBBIQ5Q3I6H16s16s16s")
+_LIFE = struct.Struct("<HBBIQ2Q2I")
+_PROGRAM = struct.Struct("<HBBIQ4Q7IHBB16s")
+_SLOTS, _SLOT = 16, 64
+_ARGS_AT = _PROGRAM.size + _SLOTS * _SLOT
+_MOST_ARGS = 1024
+FLOW_SIZE = _FLOW.size
+"""Bytes of a flow, of which the iterators write one after another."""
+
+
+class Flow(NamedTuple):
+    """What happened to a connection. Times in nanoseconds of the boot clock; ``pid`` 0: nobody's; addresses in network order."""
+
+    kind: int
+    flags: int
+    time: int
+    id: int
+    sent: int
+    received: int
+    start: int
+    cgroup: int
+    pid: int
+    uid: int
+    netns: int
+    family: int
+    protocol: int
+    local_port: int
+    remote_port: int
+    error: int
+    type: int
+    local: bytes
+    remote: bytes
+    comm: bytes
+
+
+class Life(NamedTuple):
+    """A process began (``FORK``: ``pid`` is the child) or ended (``EXIT``)."""
+
+    kind: int
+    time: int
+    start: int
+    parent_start: int
+    pid: int
+    parent: int
+
+
+class Program(NamedTuple):
+    """A process runs another program. ``path`` ends where the kernel's walk did: with ``cut`` its beginning is missing."""
+
+    time: int
+    start: int
+    parent_start: int
+    cgroup: int
+    inode: int
+    pid: int
+    parent: int
+    uid: int
+    mntns: int
+    device: int
+    links: int
+    comm: bytes
+    path: bytes
+    cut: bool
+    args: tuple[bytes, ...]
+    args_cut: bool
+
+
+def decode(data: bytes) -> Flow | Life | Program | None:
+    """Read one record."""
+    if len(data) < _HEAD.size:
+        return None
+    size, kind, _flags, _cpu, _time = _HEAD.unpack_from(data)
+    if size != len(data):
+        return None
+    if kind in {OPEN, STATE, CLOSE, TOTAL}:
+        return flow(data)
+    if kind in {FORK, EXIT}:
+        return _life(data)
+    return _program(data) if kind == EXEC else None
+
+
+def flow(data: bytes) -> Flow | None:
+    """Read a flow."""
+    if len(data) != _FLOW.size:
+        return None
+    _size, kind, flags, _cpu, time, *rest = _FLOW.unpack(data)
+    return Flow(kind, flags, time, *rest)
+
+
+def _life(data: bytes) -> Life | None:
+    if len(data) != _LIFE.size:
+        return None
+    _size, kind, _flags, _cpu, time, start, parent_start, pid, parent = _LIFE.unpack(data)
+    return Life(kind, time, start, parent_start, pid, parent)
+
+
+def _program(data: bytes) -> Program | None:
+    if len(data) < _ARGS_AT:
+        return None
+    (_size, _kind, _flags, _cpu, time, start, parent_start, cgroup, inode,
+     pid, parent, uid, mntns, device, links, _unused, args_size, slots, more, comm) = _PROGRAM.unpack_from(data)  # fmt: skip
+    if slots > _SLOTS or args_size != len(data) - _ARGS_AT:
+        return None
+    names = [data[at : at + _SLOT].partition(b"\0")[0] for at in range(_PROGRAM.size, _PROGRAM.size + slots * _SLOT, _SLOT)]
+    raw = data[_ARGS_AT:]
+    args = tuple(raw.removesuffix(b"\0").split(b"\0")) if raw else ()
+    return Program(
+        time, start, parent_start, cgroup, inode, pid, parent, uid, mntns, device, links,
+        comm=comm.partition(b"\0")[0],
+        path=b"/" + b"/".join(reversed(names)),
+        cut=bool(more) or any(len(name) == _SLOT - 1 for name in names),
+        args=args,
+        args_cut=args_size == _MOST_ARGS,
+    )  # fmt: skip

@@ -1,0 +1,130 @@
+"""Who was who: processes by pid and start, as the kernel told when they began and what they ran, also when they are gone."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from outwatch.guard.text import cleaned
+from outwatch.model.identity import entity_id
+from outwatch.model.records import FileState, Process
+from outwatch.sensors.ebpf.decode import EXIT, Life, Program
+
+_MOST_ENDED = 20_000  # processes that are remembered after their end
+_MOST = 200_000
+_MOST_DEPTH = 62
+_MINOR_BITS = 20  # of the kernel's own device numbers (include/linux/kdev_t.h)
+
+Key = tuple[int, int]
+"""Pid and start in nanoseconds of the boot clock."""
+
+
+@dataclass(slots=True)
+class _One:
+    """What is known of a process."""
+
+    parent: Key | None = None
+    program: Program | None = None
+    ended: bool = False
+    described: Process | None = None
+    state: FileState | None = None
+
+
+class Lives:
+    """The table of processes that the kernel spoke of."""
+
+    def __init__(
+        self,
+        boot: str,
+        when: Callable[[int], datetime],
+        *,
+        tick: int,
+        mount_namespace: int | None,
+        look_up: Callable[[Process], Process | None] | None = None,
+    ) -> None:
+        """Take the boot's id, what turns nanoseconds into a time, a clock tick in nanoseconds, our mount namespace, and who knows /proc."""
+        self._boot = boot
+        self._look_up = look_up
+        self._when = when
+        self._tick = tick
+        self._mntns = mount_namespace
+        self._known: OrderedDict[Key, _One] = OrderedDict()
+        self._ended: OrderedDict[Key, None] = OrderedDict()
+
+    def see(self, event: Life | Program) -> None:
+        """Take note of a beginning, an end, or another program."""
+        key = event.pid, event.start
+        if isinstance(event, Program):
+            one = self._known.setdefault(key, _One())
+            one.program, one.described = event, None
+            one.parent = one.parent or (event.parent, event.parent_start)
+        elif event.kind == EXIT:
+            if key in self._known:
+                self._end(key)
+            return
+        else:
+            parent = event.parent, event.parent_start
+            before = self._known.get(parent)
+            self._known[key] = _One(parent=parent, program=before.program if before else None)
+        if len(self._known) > _MOST:
+            self._known.popitem(last=False)
+
+    def _end(self, key: Key) -> None:
+        self._known[key].ended = True
+        self._ended[key] = None
+        if len(self._ended) > _MOST_ENDED:
+            self._known.pop(self._ended.popitem(last=False)[0], None)
+
+    def describe(self, key: Key) -> tuple[Process, FileState | None] | None:
+        """Give a process and what is odd about its file; ``None`` if the kernel did not tell what it runs."""
+        one = self._known.get(key)
+        if one is None or one.program is None:
+            return None
+        if one.described is None:
+            one.described, one.state = self._process(key, one, _MOST_DEPTH), _state(one.program, self._mntns)
+        return one.described, one.state
+
+    def bare(self, key: Key) -> Process:
+        """Give what makes a process itself; its start is spelled in clock ticks, as /proc has it."""
+        pid, start = key
+        return Process(pid=pid, start=self._when(start), entity_id=entity_id(self._boot, pid, str(start // self._tick)))
+
+    def _process(self, key: Key, one: _One, depth: int) -> Process:
+        bare, program = self.bare(key), one.program
+        above = self._known.get(one.parent) if one.parent else None
+        parent = None
+        if one.parent and depth:
+            parent = self._process(one.parent, above, depth - 1) if above else self._older(one.parent)
+        if program is None:
+            return self._older(key) if parent is None else replace(self._older(key), parent=parent)
+        path = cleaned(program.path)
+        return replace(
+            bare,
+            name=cleaned(program.path.rpartition(b"/")[2] if not program.cut else program.comm),
+            executable=path if not program.cut else None,
+            args=tuple(cleaned(one) for one in program.args) + (("…",) if program.args_cut else ()),
+            parent=parent,
+        )
+
+    def _older(self, key: Key) -> Process:
+        """Describe a process that began before this watch, from /proc if it is still there."""
+        bare = self.bare(key)
+        found = self._look_up(bare) if self._look_up else None
+        return found or bare
+
+
+def _state(program: Program, mount_namespace: int | None) -> FileState | None:
+    """Say what is odd about the file that a program was started from."""
+    if not program.links:
+        return "memfd" if program.path.startswith(b"/memfd:") else "deleted"
+    try:
+        facts = os.stat(program.path)
+    except OSError:
+        return "other_namespace" if program.mntns != mount_namespace else "deleted"
+    device = os.makedev(program.device >> _MINOR_BITS, program.device & ((1 << _MINOR_BITS) - 1))
+    if (facts.st_dev, facts.st_ino) == (device, program.inode):
+        return None
+    return "other_namespace" if program.mntns != mount_namespace else "replaced"

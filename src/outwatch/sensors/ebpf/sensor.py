@@ -1,0 +1,241 @@
+"""The kernel sensor: every connection as it is tried, with the process that tries it, however short that lives."""
+
+import os
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from socket import AF_INET, AF_INET6, inet_ntop
+from threading import Event as StopEvent
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from outwatch.engine.health import Health
+from outwatch.errors import SensorUnavailable
+from outwatch.model.interfaces import Part, PartConfig, ProcessTable
+from outwatch.model.records import Connection, Destination, Event, Findings, Host, Network, Observation, Process, Source, Unknown, User
+from outwatch.sensors.ebpf import decode
+from outwatch.sensors.ebpf.decode import Flow
+from outwatch.sensors.ebpf.hooks import Hooks
+from outwatch.sensors.ebpf.lives import Lives
+
+_POLL = 50  # milliseconds; the kernel wakes us earlier when a quarter of the ring is full
+_TOTALS_EVERY = 2.0  # seconds
+_MOST_OPEN = 200_000
+_TRANSPORTS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp", 132: "sctp"}
+_SECOND = 1_000_000_000
+
+
+class EbpfConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``ring_kib``: memory for what the kernel has seen and we have not read yet, a power of two."""
+
+    ring_kib: Annotated[int, msgspec.Meta(ge=4, le=1 << 20)] = 4096
+
+
+class Ebpf:
+    """Loads programs into the kernel and reads what they say."""
+
+    name: ClassVar[str] = "ebpf"
+    live: ClassVar[bool] = True
+
+    def __init__(self, config: EbpfConfig, *, processes: ProcessTable, host: Host, boot: str, health: Health) -> None:
+        """Take the settings, who knows processes that were there before, and where to count losses; nothing is loaded yet."""
+        self._config = config
+        self._processes = processes
+        self._host = host
+        self._health = health
+        self._hooks: Hooks | None = None
+        self._salt = int.from_bytes(os.urandom(8))
+        self._offset = 0
+        self._lives = Lives(boot, self._when, tick=_SECOND // _ticks(), mount_namespace=_mount_namespace())
+        self._open: OrderedDict[int, Connection] = OrderedDict()
+        self._changed: dict[int, Connection] = {}
+        self._listening: set[tuple[int, int]] = set()
+        self._broken = 0
+        self._refused = 0
+
+    def check(self) -> None:
+        """Load and attach; ``SensorUnavailable`` says what stands in the way."""
+        if self._hooks is None:
+            self._hooks = Hooks(self._config.ring_kib << 10)
+
+    def observe(self, stop: StopEvent) -> Iterator[Sequence[Observation]]:
+        """Yield what is there, then what happens; once more when it is to stop."""
+        self.check()
+        hooks = self._hooks
+        if hooks is None:
+            return
+        try:
+            hooks.open_ring(self._take)
+            self._set_clock()
+            self._there_already(hooks)
+            yield self._batch()
+            told = time.monotonic()
+            ending = False
+            while not ending:
+                ending = stop.is_set()
+                hooks.poll(0 if ending else _POLL)
+                if ending or time.monotonic() - told >= _TOTALS_EVERY:
+                    told = time.monotonic()
+                    self._set_clock()
+                    self._totals(hooks)
+                self._count_losses(hooks)
+                if batch := self._batch():
+                    yield batch
+        finally:
+            hooks.close()
+            self._hooks = None
+
+    def blind(self) -> Sequence[str]:
+        """Say what these hooks can't see."""
+        return ["protocols that bypass the kernel's sockets (AF_PACKET, XDP)", *(self._hooks.missing if self._hooks else ())]
+
+    def _take(self, data: bytes) -> None:
+        event = decode.decode(data)
+        if event is None:
+            self._broken += 1
+        elif isinstance(event, Flow):
+            self._flow(event)
+        else:
+            self._lives.see(event)
+
+    def _flow(self, flow: Flow) -> None:
+        known = self._changed.get(flow.id) or self._open.get(flow.id)
+        if known is None:
+            if flow.kind in {decode.OPEN, decode.TOTAL}:
+                record = self._opened(flow)
+            elif flow.kind == decode.CLOSE and flow.flags & decode.EXISTING:
+                return  # it ended before we told that it was there
+            else:
+                record = self._opened(flow)
+        else:
+            record = self._moved(known, flow)
+        if flow.kind == decode.CLOSE:
+            record = self._closed(record, flow)
+            self._open.pop(flow.id, None)
+        else:
+            self._open[flow.id] = record
+            if len(self._open) > _MOST_OPEN:
+                self._open.popitem(last=False)
+        self._changed[flow.id] = record
+
+    def _opened(self, flow: Flow) -> Connection:
+        began = self._when(flow.time)
+        existing = bool(flow.flags & decode.EXISTING)
+        ingress = bool(flow.flags & decode.INGRESS) or (existing and (flow.protocol, flow.local_port) in self._listening)
+        process, findings, user = self._owner(flow)
+        local = _address(flow.family, flow.local), flow.local_port or None
+        remote = _address(flow.family, flow.remote), flow.remote_port or None
+        here, there = (remote, local) if ingress else (local, remote)
+        sent, received = (flow.received, flow.sent) if ingress else (flow.sent, flow.received)
+        known = existing or flow.kind != decode.OPEN
+        return Connection(
+            id=f"{(flow.id ^ self._salt) & (2**64 - 1):016x}",
+            timestamp=began,
+            event=Event(action="existing" if existing else "connect", start=None if existing else began),
+            host=self._host,
+            network=_network(flow.protocol, "ingress" if ingress else "egress", flow.netns),
+            source=Source(ip=here[0], port=here[1], bytes=sent if known else None),
+            destination=Destination(ip=there[0], port=there[1], bytes=received if known else None),
+            process=process,
+            user=user,
+            outwatch=findings,
+        )
+
+    def _moved(self, record: Connection, flow: Flow) -> Connection:
+        """Bring a connection up to date: its own end, which is known once it is answered, and what it has carried."""
+        ingress = record.network.direction == "ingress"
+        source, destination = record.source, record.destination
+        if not ingress and source.port is None and flow.local_port:
+            source = replace(source, ip=_address(flow.family, flow.local), port=flow.local_port)
+        if flow.kind in {decode.CLOSE, decode.TOTAL}:
+            sent, received = (flow.received, flow.sent) if ingress else (flow.sent, flow.received)
+            source, destination = replace(source, bytes=sent), replace(destination, bytes=received)
+        event = record.event if record.event.action == "connect" and flow.id in self._changed else replace(record.event, action="traffic")
+        return replace(record, event=event, source=source, destination=destination)
+
+    def _closed(self, record: Connection, flow: Flow) -> Connection:
+        action: Literal["failed", "close"] = "failed" if flow.flags & decode.FAILED else "close"
+        return replace(record, event=Event(action=action, start=record.event.start, end=self._when(flow.time)))
+
+    def _owner(self, flow: Flow) -> tuple[Process | None, Findings, User | None]:
+        """Name the process of a connection, from the kernel's own words, or from /proc if it began before this watch."""
+        if not flow.pid or flow.flags & decode.KERNEL:
+            return None, Findings(sensor=self.name, attribution=Unknown(unknown="kernel")), None
+        user = User(id=str(flow.uid))
+        told = self._lives.describe((flow.pid, flow.start))
+        if told is not None:
+            return told[0], Findings(sensor=self.name, attribution="exact", executable=told[1]), user
+        return self._lives.bare((flow.pid, flow.start)), Findings(sensor=self.name, attribution="exact"), user
+
+    def _there_already(self, hooks: Hooks) -> None:
+        flows = [flow for flow in hooks.existing() if flow is not None]
+        self._listening = {(flow.protocol, flow.local_port) for flow in flows if flow.flags & decode.LISTENS}
+        for flow in flows:
+            if not flow.flags & decode.LISTENS:
+                self._flow(flow)
+
+    def _totals(self, hooks: Hooks) -> None:
+        for flow in hooks.totals():
+            if flow is not None and flow.id in self._open:
+                self._flow(flow)
+
+    def _batch(self) -> list[Observation]:
+        """Give what has changed since the last batch: of each connection the last word only."""
+        batch: list[Observation] = list(self._changed.values())
+        self._changed.clear()
+        return batch
+
+    def _count_losses(self, hooks: Hooks) -> None:
+        refused = hooks.refused()
+        if refused > self._refused:
+            self._health.lose("kernel ring", refused - self._refused)
+            self._refused = refused
+        if self._broken:
+            self._health.lose("kernel record", self._broken)
+            self._broken = 0
+
+    def _set_clock(self) -> None:
+        """Note how far the boot clock is from the time of day, which may have been set meanwhile."""
+        self._offset = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def _when(self, boot_ns: int) -> datetime:
+        return datetime.fromtimestamp((boot_ns + self._offset) / _SECOND, UTC)
+
+
+@lru_cache(maxsize=65_536)
+def _address(family: int, raw: bytes) -> str | None:
+    if family == AF_INET:
+        return inet_ntop(AF_INET, raw[:4])
+    return inet_ntop(AF_INET6, raw) if family == AF_INET6 else None
+
+
+@lru_cache(maxsize=4096)
+def _network(protocol: int, direction: Literal["ingress", "egress"], namespace: int) -> Network:
+    return Network(transport=_TRANSPORTS.get(protocol, f"raw:{protocol}"), direction=direction, namespace=str(namespace))
+
+
+def _ticks() -> int:
+    return os.sysconf("SC_CLK_TCK") if sys.platform == "linux" else 100
+
+
+def _mount_namespace() -> int | None:
+    try:
+        return Path("/proc/self/ns/mnt").stat().st_ino
+    except OSError:
+        return None
+
+
+def build(config: EbpfConfig, **offers: object) -> Ebpf:
+    """Make the sensor; on systems that are not Linux it can't be had."""
+    if sys.platform != "linux":
+        raise SensorUnavailable("BPF is Linux's", "use --sensor polling")
+    return Ebpf(config, **offers)  # type: ignore[arg-type]
+
+
+PART = Part(name="ebpf", config=EbpfConfig, build=Ebpf)
