@@ -96,7 +96,8 @@ def process_name(record: Judged) -> Cell:
     """Name the process, or say why that can't be done."""
     process, attribution = record.process, record.outwatch.attribution
     if process is not None and (process.name or process.executable):
-        return process.name or process.executable
+        name = process.name or process.executable or ""
+        return f"{name} (outwatch itself)" if record.outwatch.own else name
     if isinstance(attribution, Unknown):
         return Unchecked(f"unattributed: {UNATTRIBUTED[attribution.unknown]}")
     return Unchecked("unattributed")

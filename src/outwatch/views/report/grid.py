@@ -55,13 +55,12 @@ class Styles:
         self.number = style(num_format="#,##0", align="right", indent=1)
         self.plain_number = style(num_format="0", align="right", indent=1)
         self.time = style(num_format="yyyy-mm-dd hh:mm:ss", align="left")
-        self.unchecked = style(font_color=_GREY, italic=True)
-        self.unchecked_quoted = style(font_color=_GREY, italic=True, quote_prefix=True)
+        self.unchecked = style(font_color=_GREY, italic=True, quote_prefix=True)
         self.heading = style(bold=True, font_color="#FFFFFF", bg_color="#344054", border=1, border_color="#FFFFFF", text_wrap=True)
         self.title = style(bold=True, font_size=16)
         self.section = style(bold=True, font_size=12, bottom=1)
         self.link = style(font_color="#175CD3", underline=1)
-        self.unchecked_link = style(font_color=_GREY, italic=True, underline=1)
+        self.unchecked_link = style(font_color=_GREY, italic=True, underline=1, quote_prefix=True)
         self.filled = {name: style(bg_color=fill, font_color=ink, **_LOOKS.get(name, {})) for name, (fill, ink) in _FILLS.items()}
 
 
@@ -93,7 +92,7 @@ class Pen:
         if isinstance(cell, str):
             return text(cell, styles.quoted if begins_formula(cell) else styles.text)
         if isinstance(cell, Unchecked):
-            return text(cell.why, styles.unchecked_quoted if begins_formula(cell.why) else styles.unchecked)
+            return text(cell.why, styles.unchecked)
         if isinstance(cell, datetime):
             return time(cell, styles.time)
         if isinstance(cell, Verdict):

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from msgspec.structs import replace as replace_record
+
 from outwatch.engine.verdict import ORDER
-from outwatch.model.records import Band, Summary, asked_name
+from outwatch.model.records import NO_EVENT, Band, Findings, Summary, asked_name
 from outwatch.views.report.columns import Unchecked, far_ip, process_name, reputation
 from outwatch.views.report.fold import Row, process_key
 from outwatch.views.terminal.words import UNATTRIBUTED
@@ -94,7 +96,8 @@ class Overview:
         who, far, port = process_name(record), far_ip(record), record.destination.port
         name = who.why if isinstance(who, Unchecked) else str(who)
         self._group(self.processes, process_key(record), row).add(row, asked_name(record) or far or "unknown")
-        self._group(self.destinations, far, row).add(row, f"{name} ({port})" if port is not None else name)
+        destination = self._group(self.destinations, far, row if far in self.destinations else _of_destination(row))
+        destination.add(row, f"{name} ({port})" if port is not None else name)
         for provider, shown in _PROVIDERS:
             said = reputation(record, provider)
             if isinstance(said, Unchecked):
@@ -127,6 +130,13 @@ class Overview:
             yield "Not seen", None, text
         for text in summary.problems:
             yield "Problem", None, text
+
+
+def _of_destination(row: Row) -> Row:
+    """Keep of a row what is about its destination: when rows only pass by, that is what memory holds."""
+    record, findings = row.record, row.record.outwatch
+    known = Findings(verdict=findings.verdict, score=findings.score, names=findings.names, reputation=findings.reputation)
+    return replace(row, record=replace_record(record, process=None, user=None, host=None, event=NO_EVENT, outwatch=known))
 
 
 def worst(groups: dict[object, Group]) -> list[Group]:

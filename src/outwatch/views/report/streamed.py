@@ -7,13 +7,13 @@ its own way of writing one takes two thirds of a report's time, and in constant 
 
 import math
 import re
+from array import array
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
-from xlsxwriter.url import Url
 from xlsxwriter.utility import xl_col_to_name
 from xlsxwriter.worksheet import Worksheet
 
@@ -24,7 +24,7 @@ _EPOCH = datetime(1899, 12, 30, tzinfo=UTC)  # day 0 of the calendar of cells â€
 _FIRST_DAY = datetime(1900, 3, 1, tzinfo=UTC)  # â€¦ which has a 29 February 1900
 _DAY = timedelta(days=1)
 _AS_CODE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")  # _x0041_ in a file is the character A: ECMA-376, 22.9.2.19
-_REMEMBERED, _WORTH_REMEMBERING = 8192, 200
+_REMEMBERED, _WORTH_REMEMBERING = 4096, 200
 MOST_LINKS = 65_530
 """Links that a sheet may have (Excel's specifications and limits)."""
 
@@ -41,6 +41,12 @@ class StreamedSheet(Worksheet):  # type: ignore[misc]  # XlsxWriter has no types
 
     dim_colmax: int | None
 
+    def __init__(self) -> None:
+        """Begin without links."""
+        super().__init__()
+        self._linked_rows, self._linked_columns = array("L"), array("L")
+        self._linked_pages: list[str] = []
+
     def add_row(self, row: int, cells: Sequence[tuple[int, Spelled]]) -> None:
         """Write a row: cells with the number of their column, in its order."""
         number = row + 1
@@ -55,8 +61,21 @@ class StreamedSheet(Worksheet):  # type: ignore[misc]  # XlsxWriter has no types
         if self.hlink_count >= MOST_LINKS:
             return False
         self.hlink_count += 1
-        self.hyperlinks[row][column] = _url(url)
+        self._linked_rows.append(row)
+        self._linked_columns.append(column)
+        self._linked_pages.append(url)
         return True
+
+    def _write_hyperlinks(self) -> None:
+        """Write the links (ECMA-376, 18.3.1.47): XlsxWriter's own objects for them would take half of a report's memory."""
+        if self._linked_pages:
+            self._xml_start_tag("hyperlinks")
+            for row, column, url in zip(self._linked_rows, self._linked_columns, self._linked_pages, strict=True):
+                self.rel_count += 1
+                self._xml_empty_tag("hyperlink", [("ref", f"{_letters(column)}{row + 1}"), ("r:id", f"rId{self.rel_count}")])
+                self.external_hyper_links.append(("/hyperlink", url, "External"))
+            self._xml_end_tag("hyperlinks")
+            self._linked_pages.clear()
 
 
 def style_number(style: Any) -> int:
@@ -94,4 +113,3 @@ def _text(shown: str, style: int) -> Spelled:
 
 _remembered = lru_cache(maxsize=_REMEMBERED)(_text)
 _letters = lru_cache(maxsize=64)(xl_col_to_name)
-_url = lru_cache(maxsize=_REMEMBERED)(Url)  # one for all rows of a destination
