@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,6 +41,9 @@ class Reader(Protocol):
     def facts(self, pid: int) -> Facts:
         """Read everything about ``pid``."""
 
+    def user_name(self, user: str | None) -> str | None:
+        """Name an account by its id."""
+
 
 class Processes:
     """Identifies processes for sensors (``ProcessTable``) and describes them for records (``Enricher``).
@@ -55,6 +59,7 @@ class Processes:
         self._own = os.getpid()
         self._reader = reader or _system_reader()
         self._known: OrderedDict[str, _Remembered] = OrderedDict()
+        self._older: OrderedDict[str, Process] = OrderedDict()  # parents that began before the watch
         self._lock = threading.Lock()
 
     def identify(self, pid: int, seen_at: float) -> Process | None:
@@ -72,14 +77,44 @@ class Processes:
         process = connection.process
         if process is None or process.pid is None or process.entity_id is None:
             return connection
+        findings = connection.outwatch
+        if findings.attribution == "exact" and process.args is not None:  # the kernel told when the program was started
+            return self._completed(connection, process)
         with self._lock:
             described, user, state = self._describe(process)
-        findings = connection.outwatch
         if state != findings.executable:
             findings = replace(findings, executable=state)
         if process.pid == self._own:
             findings = replace(findings, own=True)
         return replace(connection, process=described, user=user or connection.user, outwatch=findings)
+
+    def _completed(self, connection: Connection, process: Process) -> Connection:
+        """Add what the kernel does not tell: the account's name, and parents that began before the watch."""
+        user = connection.user
+        if user is not None and user.id is not None and user.name is None:
+            name = self._reader.user_name(user.id)
+            connection = replace(connection, user=replace(user, name=name)) if name else connection
+        with self._lock:
+            whole = self._with_parents(process)
+        return replace(connection, process=whole) if whole is not process else connection
+
+    def _with_parents(self, process: Process) -> Process:
+        """Fill in the first parent that has no name, and those above it."""
+        parent = process.parent
+        if parent is None or parent.pid is None:
+            return process
+        if parent.name is not None or parent.executable is not None:
+            whole = self._with_parents(parent)
+            return process if whole is parent else replace(process, parent=whole)
+        known = self._older.get(parent.entity_id or "")
+        if known is None:
+            born = process.start.timestamp() if process.start else time.time()
+            found = self._parent(parent.pid, Birth(process.pid or 0, born, ""), MOST_DEPTH)
+            known = found if found is not None and found.entity_id == parent.entity_id else parent
+            self._older[parent.entity_id or ""] = known
+            if len(self._older) > _REMEMBERED:
+                self._older.popitem(last=False)
+        return replace(process, parent=known)
 
     def _describe(self, process: Process) -> _Described:
         identity, pid = process.entity_id or "", process.pid or 0

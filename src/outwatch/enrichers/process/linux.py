@@ -63,7 +63,7 @@ class LinuxReader:
             args=args,
             working_directory=cleaned(directory) if directory else None,
             user_id=user,
-            user_name=self._user_name(user),
+            user_name=self.user_name(user),
             parent=int(fields[1]) or None if fields else None,
             mark=mark,
         )
@@ -119,7 +119,8 @@ class LinuxReader:
         at = raw.find(b"\nUid:")
         return raw[at + 5 :].split(maxsplit=2)[1].decode("ascii", "replace") if at >= 0 else None
 
-    def _user_name(self, user_id: str | None) -> str | None:
+    def user_name(self, user_id: str | None) -> str | None:
+        """Name an account by its id, from the file alone."""
         try:
             changed = self._passwd.stat().st_mtime
             if changed != self._users[0]:

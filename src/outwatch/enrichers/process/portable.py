@@ -44,6 +44,10 @@ class PortableReader:
                 mark=executable,
             )
 
+    def user_name(self, user: str | None) -> str | None:  # noqa: ARG002
+        """Know no names by id: psutil gives them with the process."""
+        return None
+
 
 def _ask(question: Callable[[], _Value]) -> _Value | None:
     try:

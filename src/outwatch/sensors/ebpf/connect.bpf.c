@@ -61,8 +61,6 @@ struct talk {
 	u64 id;
 	u64 sent;
 	u64 received;
-	u64 told_sent;
-	u64 told_received;
 	u64 last;
 };
 
@@ -138,7 +136,7 @@ static __always_inline void head(struct flow *flow, const struct sock *sk, const
 	flow->head.flags |= owner->flags;
 	flow->head.cpu = bpf_get_smp_processor_id();
 	flow->head.time = bpf_ktime_get_boot_ns();
-	flow->id = owner->id;
+	flow->id = flow->socket = owner->id;
 	flow->start = owner->start;
 	flow->cgroup = owner->cgroup;
 	flow->pid = owner->pid;
@@ -190,6 +188,7 @@ static __always_inline void datagrams(struct flow *flow, const struct owner *own
 {
 	begin(&flow->head, sizeof(*flow), kind);
 	flow->head.flags = owner->flags;
+	flow->id = flow->socket = owner->id;
 	flow->start = owner->start;
 	flow->cgroup = owner->cgroup;
 	flow->pid = owner->pid;
@@ -253,7 +252,6 @@ static __always_inline void count_packet(struct __sk_buff *skb, bool out)
 			owner->flags |= FLAG_INGRESS;
 		datagrams(&flow, owner, sk, key.address, port, EVENT_OPEN);
 		flow.local_port = sk->src_port;
-		flow.id = owner->id;
 		__builtin_memcpy(flow.local, here, 16);
 		say(&flow, sizeof(flow), EVENT_OPEN);
 	}
@@ -386,7 +384,7 @@ int process_exit(u64 *ctx)
 }
 
 /* Collect the components of a file's path, the last one first, across mount points up to the root. */
-static __always_inline void walk(struct program *program, struct file *file)
+static __noinline void walk(struct program *program, struct file *file)
 {
 	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
 	struct vfsmount *vfsmount = BPF_CORE_READ(file, f_path.mnt);
@@ -417,33 +415,39 @@ static __always_inline void walk(struct program *program, struct file *file)
 	program->more = slots == PATH_SLOTS;
 }
 
+/* Everything about a program but its arguments. */
+static __always_inline void identify(struct program *program, struct task_struct *task)
+{
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+
+	program->pid = task->tgid;
+	program->start = task->group_leader->start_boottime;
+	program->parent = task->real_parent->tgid;
+	program->parent_start = task->real_parent->group_leader->start_boottime;
+	program->uid = task->cred->uid.val;
+	program->mntns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	bpf_probe_read_kernel(program->comm, 16, task->comm);
+	program->inode = BPF_CORE_READ(inode, i_ino);
+	program->links = BPF_CORE_READ(inode, i_nlink);
+	program->device = BPF_CORE_READ(inode, i_sb, s_dev);
+	program->args_size = 0;
+	walk(program, file);
+}
+
 SEC("tp_btf/sched_process_exec")
 int process_exec(u64 *ctx)
 {
 	struct task_struct *task = (struct task_struct *)ctx[0];
 	struct program *program;
-	struct file *file;
-	struct inode *inode;
 	unsigned long from, size;
 	u32 zero = 0;
 
 	program = bpf_map_lookup_elem(&scratch, &zero);
 	if (!program)
 		return 0;
-	program->pid = task->tgid;
-	program->start = task->group_leader->start_boottime;
-	program->parent = task->real_parent->tgid;
-	program->parent_start = task->real_parent->group_leader->start_boottime;
-	program->uid = task->cred->uid.val;
+	identify(program, task);
 	program->cgroup = bpf_get_current_cgroup_id();
-	program->mntns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
-	bpf_get_current_comm(program->comm, 16);
-	file = BPF_CORE_READ(task, mm, exe_file);
-	inode = BPF_CORE_READ(file, f_inode);
-	program->inode = BPF_CORE_READ(inode, i_ino);
-	program->links = BPF_CORE_READ(inode, i_nlink);
-	program->device = BPF_CORE_READ(inode, i_sb, s_dev);
-	walk(program, file);
 	from = BPF_CORE_READ(task, mm, arg_start);
 	size = BPF_CORE_READ(task, mm, arg_end) - from;
 	if (size > ARGS_MOST)
@@ -456,6 +460,26 @@ int process_exec(u64 *ctx)
 		return 0;
 	begin(&program->head, size, EVENT_EXEC);
 	say(program, size, EVENT_EXEC);
+	return 0;
+}
+
+/* Who runs already. */
+SEC("iter/task")
+int running(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct program *program;
+	u32 zero = 0;
+
+	if (!task || task->pid != task->tgid || !task->mm)
+		return 0;
+	program = bpf_map_lookup_elem(&scratch, &zero);
+	if (!program)
+		return 0;
+	identify(program, task);
+	program->cgroup = 0;
+	begin(&program->head, __builtin_offsetof(struct program, args), EVENT_EXEC);
+	bpf_seq_write(ctx->meta->seq, program, __builtin_offsetof(struct program, args));
 	return 0;
 }
 
@@ -571,7 +595,6 @@ int socket_release(struct bpf_sock *ctx)
 	if (!owner || !owner->answered)
 		return 1;
 	datagrams(&flow, owner, ctx, owner->peer, owner->peer_port, EVENT_CLOSE);
-	flow.id = owner->id;
 	flow.sent = owner->sent;
 	flow.received = owner->received;
 	say(&flow, sizeof(flow), EVENT_CLOSE);
@@ -591,4 +614,27 @@ int packet_in(struct __sk_buff *skb)
 {
 	count_packet(skb, 0);
 	return 1;
+}
+
+/* The same for datagrams to further peers. */
+SEC("iter/bpf_map_elem")
+int talk_totals(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct peer *key = ctx->key;
+	struct talk *talk = ctx->value;
+	struct flow flow = {};
+
+	if (!key || !talk)
+		return 0;
+	begin(&flow.head, sizeof(flow), EVENT_TOTAL);
+	flow.id = talk->id;
+	flow.socket = key->socket;
+	flow.sent = talk->sent;
+	flow.received = talk->received;
+	flow.start = talk->last;
+	flow.family = key->family;
+	flow.remote_port = key->port;
+	__builtin_memcpy(flow.remote, key->address, 16);
+	bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow));
+	return 0;
 }

@@ -6,18 +6,21 @@ from typing import NamedTuple
 OPEN, STATE, CLOSE, EXEC, FORK, EXIT, TOTAL = range(1, 8)
 """Kinds of records."""
 
+KINDS = 8
+"""How many kinds there are; 0 counts what a map refused."""
+
 INGRESS, FAILED, KERNEL, EXISTING, LISTENS = 1, 2, 4, 8, 16
 """Flags of a flow."""
 
 _HEAD = struct.Struct("<HBBIQ")
-_FLOW = struct.Struct("<HBBIQ5Q3I6H16s16s16s")
+_FLOW = struct.Struct("<HBBIQ6Q3I6H16s16s16s")
 _LIFE = struct.Struct("<HBBIQ2Q2I")
 _PROGRAM = struct.Struct("<HBBIQ4Q7IHBB16s")
 _SLOTS, _SLOT = 16, 64
 _ARGS_AT = _PROGRAM.size + _SLOTS * _SLOT
 _MOST_ARGS = 1024
-FLOW_SIZE = _FLOW.size
-"""Bytes of a flow, of which the iterators write one after another."""
+FLOW_SIZE, PROGRAM_SIZE = _FLOW.size, _ARGS_AT
+"""Bytes of a flow, and of a program without its arguments: iterators write one after another."""
 
 
 class Flow(NamedTuple):
@@ -27,6 +30,7 @@ class Flow(NamedTuple):
     flags: int
     time: int
     id: int
+    socket: int
     sent: int
     received: int
     start: int

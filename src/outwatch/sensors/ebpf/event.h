@@ -32,6 +32,7 @@ struct head {
 struct flow {
 	struct head head;
 	u64 id;
+	u64 socket;           /* id of the first flow of its socket */
 	u64 sent;             /* by this host */
 	u64 received;
 	u64 start;            /* of the process: nanoseconds of the boot clock */

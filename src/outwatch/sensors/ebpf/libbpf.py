@@ -20,7 +20,7 @@ _Print = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 Sample = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 """What is called for each record of the ring: context, address, size."""
 
-_POINTER_CALLS = {
+_POINTER_CALLS: dict[str, tuple[Any, ...]] = {
     "bpf_object__open_mem": (c_void_p, c_size_t, c_void_p),
     "bpf_object__next_program": (c_void_p, c_void_p),
     "bpf_object__find_map_by_name": (c_void_p, c_char_p),
@@ -29,7 +29,7 @@ _POINTER_CALLS = {
     "bpf_program__attach_cgroup": (c_void_p, c_int),
     "ring_buffer__new": (c_int, Sample, c_void_p, c_void_p),
 }
-_OTHER_CALLS = {
+_OTHER_CALLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_object__load": (c_int, (c_void_p,)),
     "bpf_object__close": (None, (c_void_p,)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
@@ -37,6 +37,7 @@ _OTHER_CALLS = {
     "bpf_map__fd": (c_int, (c_void_p,)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
     "bpf_link__fd": (c_int, (c_void_p,)),
     "bpf_iter_create": (c_int, (c_int,)),
@@ -188,6 +189,10 @@ class BpfObject:
         if self._libbpf.bpf_map_lookup_elem(self.map_descriptor(name), byref(number), values):
             return []
         return [values.raw[at : at + size] for at in range(0, len(values), size)]
+
+    def delete(self, name: str, key: bytes) -> None:
+        """Delete an entry of a map, if it is there."""
+        self._libbpf.bpf_map_delete_elem(self.map_descriptor(name), ctypes.create_string_buffer(key, len(key)))
 
     def ring(self, name: str, taken: Callable[[bytes], None]) -> "Ring":
         """Open a ring; ``taken`` gets each record."""

@@ -43,11 +43,9 @@ class Lives:
         *,
         tick: int,
         mount_namespace: int | None,
-        look_up: Callable[[Process], Process | None] | None = None,
     ) -> None:
-        """Take the boot's id, what turns nanoseconds into a time, a clock tick in nanoseconds, our mount namespace, and who knows /proc."""
+        """Take the boot's id, what turns nanoseconds into a time, a clock tick in nanoseconds, and our mount namespace."""
         self._boot = boot
-        self._look_up = look_up
         self._when = when
         self._tick = tick
         self._mntns = mount_namespace
@@ -97,23 +95,17 @@ class Lives:
         above = self._known.get(one.parent) if one.parent else None
         parent = None
         if one.parent and depth:
-            parent = self._process(one.parent, above, depth - 1) if above else self._older(one.parent)
+            parent = self._process(one.parent, above, depth - 1) if above else self.bare(one.parent)
         if program is None:
-            return self._older(key) if parent is None else replace(self._older(key), parent=parent)
-        path = cleaned(program.path)
+            return bare
+        path = cleaned(program.path) if not program.cut and len(program.path) > 1 else None
         return replace(
             bare,
-            name=cleaned(program.path.rpartition(b"/")[2] if not program.cut else program.comm),
-            executable=path if not program.cut else None,
-            args=tuple(cleaned(one) for one in program.args) + (("…",) if program.args_cut else ()),
+            name=cleaned(program.path.rpartition(b"/")[2] if path else program.comm),
+            executable=path,
+            args=(*(cleaned(one) for one in program.args), *(("…",) if program.args_cut else ())) or None,
             parent=parent,
         )
-
-    def _older(self, key: Key) -> Process:
-        """Describe a process that began before this watch, from /proc if it is still there."""
-        bare = self.bare(key)
-        found = self._look_up(bare) if self._look_up else None
-        return found or bare
 
 
 def _state(program: Program, mount_namespace: int | None) -> FileState | None:

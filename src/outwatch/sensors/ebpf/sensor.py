@@ -29,6 +29,7 @@ _TOTALS_EVERY = 2.0  # seconds
 _MOST_OPEN = 200_000
 _TRANSPORTS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp", 132: "sctp"}
 _SECOND = 1_000_000_000
+_SILENT = 60 * _SECOND  # after which a talk between two datagram sockets is over
 
 
 class EbpfConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,8 +57,9 @@ class Ebpf:
         self._open: OrderedDict[int, Connection] = OrderedDict()
         self._changed: dict[int, Connection] = {}
         self._listening: set[tuple[int, int]] = set()
+        self._gone: set[int] = set()  # sockets that were closed since the last totals
+        self._lost = {"kernel ring": 0, "kernel map": 0}
         self._broken = 0
-        self._refused = 0
 
     def check(self) -> None:
         """Load and attach; ``SensorUnavailable`` says what stands in the way."""
@@ -105,19 +107,13 @@ class Ebpf:
             self._lives.see(event)
 
     def _flow(self, flow: Flow) -> None:
+        """Bring what is known of a connection up to date; one that was never spoken of begins here."""
         known = self._changed.get(flow.id) or self._open.get(flow.id)
-        if known is None:
-            if flow.kind in {decode.OPEN, decode.TOTAL}:
-                record = self._opened(flow)
-            elif flow.kind == decode.CLOSE and flow.flags & decode.EXISTING:
-                return  # it ended before we told that it was there
-            else:
-                record = self._opened(flow)
-        else:
-            record = self._moved(known, flow)
+        record = self._moved(known, flow) if known is not None else self._opened(flow)
         if flow.kind == decode.CLOSE:
             record = self._closed(record, flow)
             self._open.pop(flow.id, None)
+            self._gone.add(flow.socket)
         else:
             self._open[flow.id] = record
             if len(self._open) > _MOST_OPEN:
@@ -174,6 +170,8 @@ class Ebpf:
         return self._lives.bare((flow.pid, flow.start)), Findings(sensor=self.name, attribution="exact"), user
 
     def _there_already(self, hooks: Hooks) -> None:
+        for program in hooks.running():
+            self._lives.see(program)
         flows = [flow for flow in hooks.existing() if flow is not None]
         self._listening = {(flow.protocol, flow.local_port) for flow in flows if flow.flags & decode.LISTENS}
         for flow in flows:
@@ -181,9 +179,25 @@ class Ebpf:
                 self._flow(flow)
 
     def _totals(self, hooks: Hooks) -> None:
+        """Take what open connections have carried; talks of datagram sockets end with their socket, or when nobody says anything."""
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         for flow in hooks.totals():
-            if flow is not None and flow.id in self._open:
+            if flow is None:
+                self._broken += 1
+                continue
+            is_talk = flow.id != flow.socket
+            if is_talk and (flow.socket in self._gone or now - flow.start > _SILENT):
+                hooks.forget(flow)
+                flow = flow._replace(kind=decode.CLOSE, time=flow.start)  # noqa: PLW2901
+            if flow.id in self._open and (flow.kind == decode.CLOSE or self._carried(flow)):
                 self._flow(flow)
+        self._gone.clear()
+
+    def _carried(self, flow: Flow) -> bool:
+        """Tell whether a connection has carried anything since it was told last."""
+        record = self._open[flow.id]
+        sent, received = (flow.received, flow.sent) if record.network.direction == "ingress" else (flow.sent, flow.received)
+        return (record.source.bytes, record.destination.bytes) != (sent, received)
 
     def _batch(self) -> list[Observation]:
         """Give what has changed since the last batch: of each connection the last word only."""
@@ -192,10 +206,10 @@ class Ebpf:
         return batch
 
     def _count_losses(self, hooks: Hooks) -> None:
-        refused = hooks.refused()
-        if refused > self._refused:
-            self._health.lose("kernel ring", refused - self._refused)
-            self._refused = refused
+        for layer, count in zip(("kernel ring", "kernel map"), hooks.refused(), strict=True):
+            if count > self._lost[layer]:
+                self._health.lose(layer, count - self._lost[layer])
+                self._lost[layer] = count
         if self._broken:
             self._health.lose("kernel record", self._broken)
             self._broken = 0
