@@ -10,7 +10,9 @@ SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml README.md
 DOCS := docs
 SITE := build/docs
 
-.PHONY: run test lint types imports tests docs bench lock man clean
+EBPF := src/outwatch/sensors/ebpf
+
+.PHONY: bpf run test lint types imports tests docs bench lock man clean
 
 run: $(VENV)/.run
 	$(BIN)/outwatch scan --for 10s
@@ -38,6 +40,11 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+
+# The kernel sensor's object from its sources; needs clang 14 and libbpf-dev. The same sources give the same bytes.
+bpf:
+	cd $(EBPF) && clang -g -O2 -target bpf -mcpu=v3 -idirafter /usr/include/$$(uname -m)-linux-gnu -Wall -Werror \
+	  -ffile-prefix-map=$$(pwd)=. -c connect.bpf.c -o connect.bpf.o && llvm-strip -g connect.bpf.o
 
 # The manual page from the command tree.
 man: $(VENV)/.dev

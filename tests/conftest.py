@@ -26,6 +26,8 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OUTWATCH_STATE_DIR", str(home / "state"))
     # No test asks the name servers of the machine it runs on; those that bring their own switch this on again.
     monkeypatch.setenv("OUTWATCH_LOOKUPS__REVERSE_NAMES__ENABLED", "false")
+    # The kernel sensor sees every namespace of this machine, those of other tests too: tests of it switch it on again.
+    monkeypatch.setenv("OUTWATCH_SENSORS__EBPF__ENABLED", "false")
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(configuration, "SYSTEM", home / "etc")

@@ -37,7 +37,7 @@ struct owner {
 	u64 peer[2];          /* of datagrams: the first one talked to */
 	u16 peer_port;
 	u16 family;
-	u32 unused;
+	u32 told;             /* that it waits for its answer */
 	char comm[16];
 };
 
@@ -180,6 +180,7 @@ static __always_inline void own(struct owner *owner)
 	owner->start = task->group_leader->start_boottime;
 	owner->flags = task->mm ? 0 : FLAG_KERNEL;
 	owner->answered = 0;
+	owner->told = 0;
 	bpf_get_current_comm(owner->comm, 16);
 }
 
@@ -303,8 +304,7 @@ int tcp_state(u64 *ctx)
 		owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!owner)
 			return 0;
-		own(owner);
-		tell(&flow, sk, owner, EVENT_OPEN);
+		own(owner);  /* told when it is answered or over, or by totals() if neither comes soon */
 		return 0;
 	}
 	if (now == TCP_ESTABLISHED && before == TCP_SYN_RECV) {
@@ -546,8 +546,16 @@ int totals(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct flow flow = {};
 	struct tcp_sock *tcp;
 
-	if (!owner || !sk || !owner->answered)
+	if (!owner || !sk)
 		return 0;
+	if (!owner->answered) {
+		if (owner->told || sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state != TCP_SYN_SENT)
+			return 0;
+		owner->told = 1;
+		head(&flow, sk, owner, EVENT_OPEN);
+		bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow));
+		return 0;
+	}
 	if (sk->sk_protocol == IPPROTO_TCP) {
 		tcp = bpf_skc_to_tcp_sock(sk);
 		if (!tcp || sk->__sk_common.skc_state == TCP_LISTEN)

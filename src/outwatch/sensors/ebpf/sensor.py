@@ -29,6 +29,7 @@ _TOTALS_EVERY = 2.0  # seconds
 _MOST_OPEN = 200_000
 _TRANSPORTS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp", 132: "sctp"}
 _SECOND = 1_000_000_000
+_CPU_BITS = 10  # of an id; the rest is when the connection was tried
 _SILENT = 60 * _SECOND  # after which a talk between two datagram sockets is over
 
 
@@ -121,7 +122,7 @@ class Ebpf:
         self._changed[flow.id] = record
 
     def _opened(self, flow: Flow) -> Connection:
-        began = self._when(flow.time)
+        began = self._when(flow.id >> _CPU_BITS)
         existing = bool(flow.flags & decode.EXISTING)
         ingress = bool(flow.flags & decode.INGRESS) or (existing and (flow.protocol, flow.local_port) in self._listening)
         process, findings, user = self._owner(flow)
@@ -189,7 +190,9 @@ class Ebpf:
             if is_talk and (flow.socket in self._gone or now - flow.start > _SILENT):
                 hooks.forget(flow)
                 flow = flow._replace(kind=decode.CLOSE, time=flow.start)  # noqa: PLW2901
-            if flow.id in self._open and (flow.kind == decode.CLOSE or self._carried(flow)):
+            if flow.kind == decode.OPEN:
+                self._flow(flow)
+            elif flow.id in self._open and (flow.kind == decode.CLOSE or self._carried(flow)):
                 self._flow(flow)
         self._gone.clear()
 
