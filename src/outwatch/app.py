@@ -89,6 +89,11 @@ class App:
         for path in config.unreadable:
             health.problem(f"{path}: no right to read it; what it sets is not in force")
 
+    @property
+    def boot(self) -> str:
+        """The id of this start of the machine; empty if the system has none."""
+        return (self.host.boot.id if self.host.boot else None) or ""
+
     def every_part(self, room: Room) -> list[tuple[Part, Any]]:
         """Give all parts of a room with their settings; ``ConfigError`` for tables that fit none."""
         found = registry.parts(room, lambda name, error: self.health.part_failed(f"{room} part {name}", error))
@@ -127,7 +132,7 @@ class App:
         offers: dict[str, object] = {
             "health": self.health,
             "host": self.host,
-            "boot": (self.host.boot.id if self.host.boot else None) or "",
+            "boot": self.boot,
             "place": self.config.rule_error,
             "scopes": self._scopes(request),
             "paths": request.paths,

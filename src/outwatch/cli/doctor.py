@@ -77,7 +77,7 @@ def _rights() -> None:
 
 def _sensors(app: App) -> None:
     there = {part.name: (part, table) for part, table in app.parts("sensors")}
-    offers = {"host": app.host, "processes": NoProcesses(), "health": app.health}
+    offers = {"host": app.host, "boot": app.boot, "processes": NoProcesses(), "health": app.health}
     for name in SENSORS:
         if name not in there:
             _line(f"sensor {name}", "not part of this version")
