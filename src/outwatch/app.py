@@ -223,7 +223,7 @@ class App:
         return Scopes(public, private)
 
     def _sensor(self, choice: str, offers: dict[str, object]) -> Sensor:
-        """Give the sensor asked for, or with ``auto`` the best that can run; why another could not is told."""
+        """Give the sensor asked for, or with ``auto`` the best that can run; why a better one could not stands in the summary."""
         there = {part.name: (part, table) for part, table in self.parts("sensors")}
         for name in SENSORS if choice == "auto" else (choice,):
             if name not in there:
@@ -236,7 +236,7 @@ class App:
             except SensorUnavailable as error:
                 if choice != "auto":
                     raise
-                self.health.problem(f"sensor {name} can't run: {error}")
+                self.health.blind.append(f"sensor {name} can't run: {error}")
                 continue
             return sensor
         raise SensorUnavailable("no sensor can run here", "see outwatch doctor")

@@ -121,7 +121,7 @@ class Drive:
             unattributed=sum(tally.unattributed.values()),
             unattributed_why=_positive(tally.unattributed),
             lost=dict(health.lost),
-            blind=tuple(self._sensor.blind()),
+            blind=(*self._sensor.blind(), *health.blind),
             not_checked=dict(health.not_checked),
             without_fact=_positive(tally.without_fact),
             broken_lines=health.broken_lines,

@@ -27,12 +27,16 @@ class _Window:
 
 @dataclass
 class Health:
-    """Counters of one run; safe to use from any thread. ``tell`` is called with each line meant for the user."""
+    """Counters of one run; safe to use from any thread. ``tell`` is called with each line meant for the user.
+
+    ``blind`` says in words what could not be seen for want of something better.
+    """
 
     tell: Callable[[str], None] = lambda _line: None
     lost: Counter[str] = field(default_factory=Counter)
     not_checked: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    blind: list[str] = field(default_factory=list)
     broken_lines: int = 0
     failed_parts: set[str] = field(default_factory=set)
     _windows: dict[str, _Window] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """Who a pid is: by start time, whatever was known of that pid before."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from msgspec.structs import replace
@@ -35,6 +36,9 @@ class Book:
     def facts(self, pid: int) -> Facts:
         self.reads += 1
         return self.written.get(pid, Facts())
+
+    def user_name(self, user_id: str | None) -> str | None:
+        return {"5": "eve"}.get(user_id or "")
 
 
 @pytest.fixture
@@ -159,7 +163,7 @@ def test_a_hash_is_left_to_the_look_up_that_knows_which_file_runs_now(book: Book
     book.add(7, mark="/usr/bin/one")
     first = processes.enrich(connection(process=known(processes, 7)))
     assert first.process is not None
-    hashed = replace(first, process=replace(first.process, hash=Hash(sha256="a" * 64)))
+    hashed = replace(first, process=replace(first.process, hash=Hash(sha256="a" * 64)), outwatch=Findings(attribution="inferred"))
     described = processes.enrich(hashed).process
     assert described is not None
     assert described.executable == first.process.executable
@@ -202,3 +206,41 @@ def test_a_chain_of_parents_is_bounded_also_when_it_is_found_link_by_link(book: 
         book.add(pid, NOW + pid / 1000, parent=pid - 1 or None)
     found = [processes.enrich(connection(process=known(processes, pid))).process for pid in range(1, length)]
     assert max(map(depth, found)) <= MOST_DEPTH
+
+
+def told_by_the_kernel(processes: Processes, parent: Process) -> Process:
+    """Make a process that lived too short to be in the book, as the kernel sensor describes it."""
+    start = datetime.fromtimestamp(NOW + 5, UTC)
+    return Process(pid=9, name="dropper", executable="/tmp/dropper", args=("dropper",), start=start, entity_id="gone", parent=parent)
+
+
+def test_what_the_kernel_told_stays_and_gets_the_name_of_its_user(book: Book, processes: Processes, connection: Make) -> None:
+    book.add(7)
+    process = told_by_the_kernel(processes, known(processes, 7))
+    again = processes.enrich(connection(process=process, user=User(id="5"), outwatch=Findings(sensor="ebpf", attribution="exact")))
+    assert again.user == User(id="5", name="eve")
+    assert again.process is not None
+    assert (again.process.name, again.process.executable, again.process.args) == ("dropper", "/tmp/dropper", ("dropper",))
+
+
+def test_parents_that_began_before_the_watch_are_filled_in_once(book: Book, processes: Processes, connection: Make) -> None:
+    book.add(1, NOW - 300, name="init")
+    book.add(7, parent=1, name="shell")
+    record = connection(process=told_by_the_kernel(processes, known(processes, 7)), outwatch=Findings(attribution="exact"))
+    first = processes.enrich(record).process
+    assert first is not None
+    assert first.parent is not None
+    assert first.parent.parent is not None
+    assert (first.parent.name, first.parent.parent.name) == ("shell", "init")
+    reads = book.reads
+    assert processes.enrich(record).process == first
+    assert book.reads == reads
+
+
+def test_a_parent_whose_pid_is_somebody_else_s_now_is_not_described(book: Book, processes: Processes, connection: Make) -> None:
+    book.add(7)
+    parent = known(processes, 7)
+    book.add(7, NOW + 1, name="stranger")
+    process = processes.enrich(connection(process=told_by_the_kernel(processes, parent), outwatch=Findings(attribution="exact"))).process
+    assert process is not None
+    assert process.parent == parent

@@ -78,10 +78,12 @@ class Processes:
         if process is None or process.pid is None or process.entity_id is None:
             return connection
         findings = connection.outwatch
-        if findings.attribution == "exact" and process.args is not None:  # the kernel told when the program was started
+        if findings.attribution == "exact" and process.args is not None and process.executable is not None:  # the kernel told
             return self._completed(connection, process)
         with self._lock:
             described, user, state = self._describe(process)
+        if described is process:
+            state = findings.executable  # it has gone: what the kernel said of its file stands
         if state != findings.executable:
             findings = replace(findings, executable=state)
         if process.pid == self._own:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from outwatch.errors import SensorUnavailable
 
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on all 64-bit machines (asm-generic/unistd.h)
+_ROOT_INODE = 1  # of the whole tree (kernfs)
 _CLOEXEC, _CREATE = 1, 6  # FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC; FSCONFIG_CMD_CREATE (linux/mount.h)
 
 
@@ -17,21 +18,30 @@ def cgroup_root() -> Iterator[int]:
 
     Inside a network namespace made by ``ip netns`` a fresh ``/sys`` hides the machine's; then a mount that nobody else sees is made.
     """
-    path = _mounted()
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if path else _own_mount()
+    found = _mounted()
+    descriptor = found if found is not None else _own_mount()
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _mounted() -> str | None:
+def _mounted() -> int | None:
+    """Open the machine's own root, if it is mounted where we can see it: not another below it, and not hidden by another mount."""
     try:
         with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
-            fields = [line.split() for line in mounts]
+            folders = [fields[1] for line in mounts if len(fields := line.split()) > 2 and fields[2] == "cgroup2"]  # noqa: PLR2004 - fstab(5)
     except OSError:
         return None
-    return next((one[1] for one in fields if len(one) > 2 and one[2] == "cgroup2"), None)  # noqa: PLR2004 - fstab(5): device, folder, type
+    for folder in folders:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        if os.fstat(descriptor).st_ino == _ROOT_INODE:
+            return descriptor
+        os.close(descriptor)
+    return None
 
 
 def _own_mount() -> int:

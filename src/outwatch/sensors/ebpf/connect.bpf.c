@@ -13,6 +13,7 @@
 #define TCP_SYN_RECV 3
 #define TCP_CLOSE 7
 #define TCP_LISTEN 10
+#define SOCK_STREAM 1
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
@@ -38,6 +39,8 @@ struct owner {
 	u16 peer_port;
 	u16 family;
 	u32 told;             /* that it waits for its answer */
+	u32 netns;
+	u32 tried;            /* it was this end that began */
 	char comm[16];
 };
 
@@ -181,6 +184,8 @@ static __always_inline void own(struct owner *owner)
 	owner->flags = task->mm ? 0 : FLAG_KERNEL;
 	owner->answered = 0;
 	owner->told = 0;
+	owner->tried = 0;
+	owner->netns = task->nsproxy->net_ns->ns.inum;
 	bpf_get_current_comm(owner->comm, 16);
 }
 
@@ -194,12 +199,33 @@ static __always_inline void datagrams(struct flow *flow, const struct owner *own
 	flow->cgroup = owner->cgroup;
 	flow->pid = owner->pid;
 	flow->uid = owner->uid;
+	flow->netns = owner->netns;
 	flow->family = owner->family;
 	flow->protocol = sk->protocol;
 	flow->type = sk->type;
 	flow->remote_port = port;
 	__builtin_memcpy(flow->remote, peer, 16);
 	__builtin_memcpy(flow->comm, owner->comm, 16);
+}
+
+/* Give the length of an IPv6 header with its extensions (RFC 8200, 4; RFC 4302 for 51). */
+static __always_inline u32 beyond(struct __sk_buff *skb)
+{
+	u32 at = 40;
+	u8 next, header[2];
+
+	if (bpf_skb_load_bytes(skb, 6, &next, 1))
+		return at;
+#pragma unroll
+	for (int step = 0; step < 6; step++) {
+		if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60)
+			break;
+		if (bpf_skb_load_bytes(skb, at, header, 2))
+			break;
+		at += next == 44 ? 8 : next == 51 ? (header[1] + 2) * 4 : (header[1] + 1) * 8;
+		next = header[0];
+	}
+	return at;
 }
 
 static __always_inline void count_packet(struct __sk_buff *skb, bool out)
@@ -216,7 +242,7 @@ static __always_inline void count_packet(struct __sk_buff *skb, bool out)
 	if (!sk)
 		return;
 	sk = bpf_sk_fullsock(sk);
-	if (!sk || sk->protocol == IPPROTO_TCP)
+	if (!sk || sk->type == SOCK_STREAM)
 		return;
 	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
 	if (!owner)
@@ -229,7 +255,7 @@ static __always_inline void count_packet(struct __sk_buff *skb, bool out)
 		if (bpf_skb_load_bytes(skb, out ? 16 : 12, key.address, 4) || bpf_skb_load_bytes(skb, out ? 12 : 16, here, 4))
 			return;
 	} else {
-		headers = 40;
+		headers = beyond(skb);
 		family = AF_INET6;
 		if (bpf_skb_load_bytes(skb, out ? 24 : 8, key.address, 16) || bpf_skb_load_bytes(skb, out ? 8 : 24, here, 16))
 			return;
@@ -272,7 +298,7 @@ static __always_inline void count_packet(struct __sk_buff *skb, bool out)
 		datagrams(&flow, owner, sk, key.address, port, EVENT_OPEN);
 		flow.local_port = sk->src_port;
 		flow.id = fresh.id;
-		flow.head.flags = (owner->flags & ~FLAG_INGRESS) | (out ? 0 : FLAG_INGRESS);
+		flow.head.flags = (owner->flags & FLAG_KERNEL) | (out ? 0 : FLAG_INGRESS);
 		__builtin_memcpy(flow.local, here, 16);
 		say(&flow, sizeof(flow), EVENT_OPEN);
 		talk = bpf_map_lookup_elem(&talks, &key);
@@ -292,7 +318,7 @@ int tcp_state(u64 *ctx)
 	struct flow flow = {};
 	struct tcp_sock *tcp;
 
-	if (sk->sk_protocol != IPPROTO_TCP)
+	if (sk->sk_protocol != IPPROTO_TCP)  /* MPTCP has sockets of its own below it */
 		return 0;
 	if (now == TCP_LISTEN) {  /* what is accepted inherits this */
 		owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -304,23 +330,25 @@ int tcp_state(u64 *ctx)
 		owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!owner)
 			return 0;
-		own(owner);  /* told when it is answered or over, or by totals() if neither comes soon */
+		own(owner);
+		owner->tried = 1;  /* told when it is answered or over, or by totals() if neither comes soon */
 		return 0;
 	}
-	if (now == TCP_ESTABLISHED && before == TCP_SYN_RECV) {
+	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
+	if (now == TCP_ESTABLISHED && before == TCP_SYN_RECV && !(owner && owner->tried)) {
 		/* Not the task that happens to run here: the owner of the listener, if it was seen. */
 		owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!owner)
 			return 0;
 		owner->id = new_id();
-		owner->flags |= FLAG_INGRESS;
+		owner->flags = (owner->flags & FLAG_KERNEL) | FLAG_INGRESS;
 		owner->answered = 1;
+		owner->told_sent = owner->told_received = 0;
 		tell(&flow, sk, owner, EVENT_OPEN);
 		return 0;
 	}
 	if (now != TCP_ESTABLISHED && now != TCP_CLOSE)
 		return 0;
-	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
 	if (!owner)
 		return 0;
 	if (now == TCP_ESTABLISHED) {
@@ -391,28 +419,40 @@ static __noinline void walk(struct program *program, struct file *file)
 	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 	u32 slots = 0;
 
-#pragma unroll
+	program->more = 0;
+#pragma clang loop unroll(disable)
 	for (int at = 0; at < PATH_SLOTS; at++) {
-		struct dentry *root = BPF_CORE_READ(mount, mnt.mnt_root), *parent = BPF_CORE_READ(dentry, d_parent);
+		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
 
-		if (dentry == root || dentry == parent) {
+		/* Mounts may lie upon each other. */
+#pragma clang loop unroll(disable)
+		for (int step = 0; step < 3; step++) {
 			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
-			if (above == mount)
+			if (dentry != BPF_CORE_READ(mount, mnt.mnt_root) && dentry != parent)
 				break;
+			if (above == mount) {
+				if (!at) {  /* a file without a folder: memfd */
+					bpf_probe_read_kernel_str(program->path[at], PATH_SLOT, BPF_CORE_READ(dentry, d_name.name));
+					slots = 1;
+				}
+				goto out;
+			}
 			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
 			mount = above;
-			root = BPF_CORE_READ(mount, mnt.mnt_root);
 			parent = BPF_CORE_READ(dentry, d_parent);
-			if (dentry == root)
-				break;
+		}
+		if (dentry == parent) {
+			program->more = 1;
+			goto out;
 		}
 		bpf_probe_read_kernel_str(program->path[at], PATH_SLOT, BPF_CORE_READ(dentry, d_name.name));
 		slots = at + 1;
 		dentry = parent;
 	}
+	program->more = 1;
+out:
 	program->slots = slots;
-	program->more = slots == PATH_SLOTS;
 }
 
 /* Everything about a program but its arguments. */
@@ -516,7 +556,7 @@ int existing(struct bpf_iter__task_file *ctx)
 	owner->start = task->group_leader->start_boottime;
 	owner->uid = task->cred->uid.val;
 	owner->flags = FLAG_EXISTING;
-	owner->answered = 1;
+	owner->netns = sk->__sk_common.skc_net.net->ns.inum;
 	bpf_probe_read_kernel(owner->comm, 16, task->comm);
 	state = sk->__sk_common.skc_state;
 	if (sk->sk_protocol == IPPROTO_TCP) {
@@ -528,12 +568,27 @@ int existing(struct bpf_iter__task_file *ctx)
 		if (tcp && state != TCP_LISTEN) {
 			flow.sent = tcp->bytes_sent - tcp->bytes_retrans;
 			flow.received = tcp->bytes_received;
+			if (flow.received && (sk->__sk_common.skc_flags >> SOCK_DONE & 1))
+				flow.received--;
+			owner->answered = state != TCP_SYN_SENT;
+			owner->tried = 1;
 		}
-	} else if (!sk->__sk_common.skc_dport) {
-		return 0;
+	} else {
+		owner->flags = 0;
+		if (!sk->__sk_common.skc_dport)
+			return 0;
+		owner->answered = 1;
+		owner->family = family;
+		owner->peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
+		if (family == AF_INET6)
+			bpf_probe_read_kernel(owner->peer, 16, &sk->__sk_common.skc_v6_daddr);
+		else
+			bpf_probe_read_kernel(owner->peer, 4, &sk->__sk_common.skc_daddr);
+		flow.head.flags = FLAG_EXISTING;
 	}
 	head(&flow, sk, owner, EVENT_TOTAL);
-	bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow));
+	if (bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow)))
+		owner->id = 0;  /* no room: the kernel shows this socket again */
 	return 0;
 }
 
@@ -551,9 +606,8 @@ int totals(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!owner->answered) {
 		if (owner->told || sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state != TCP_SYN_SENT)
 			return 0;
-		owner->told = 1;
 		head(&flow, sk, owner, EVENT_OPEN);
-		bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow));
+		owner->told = !bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow));
 		return 0;
 	}
 	if (sk->sk_protocol == IPPROTO_TCP) {
@@ -570,10 +624,11 @@ int totals(struct bpf_iter__bpf_sk_storage_map *ctx)
 	}
 	if (flow.sent == owner->told_sent && flow.received == owner->told_received)
 		return 0;
+	head(&flow, sk, owner, EVENT_TOTAL);
+	if (bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow)))
+		return 0;
 	owner->told_sent = flow.sent;
 	owner->told_received = flow.received;
-	head(&flow, sk, owner, EVENT_TOTAL);
-	bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow));
 	return 0;
 }
 
@@ -583,7 +638,7 @@ int socket_create(struct bpf_sock *ctx)
 {
 	struct owner *owner;
 
-	if ((ctx->family != AF_INET && ctx->family != AF_INET6) || ctx->protocol == IPPROTO_TCP)
+	if ((ctx->family != AF_INET && ctx->family != AF_INET6) || ctx->type == SOCK_STREAM)
 		return 1;
 	owner = bpf_sk_storage_get(&owners, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (owner)
@@ -597,7 +652,7 @@ int socket_release(struct bpf_sock *ctx)
 	struct owner *owner;
 	struct flow flow = {};
 
-	if ((ctx->family != AF_INET && ctx->family != AF_INET6) || ctx->protocol == IPPROTO_TCP)
+	if ((ctx->family != AF_INET && ctx->family != AF_INET6) || ctx->type == SOCK_STREAM)
 		return 1;
 	owner = bpf_sk_storage_get(&owners, ctx, NULL, 0);
 	if (!owner || !owner->answered)

@@ -110,13 +110,17 @@ class Lives:
 
 def _state(program: Program, mount_namespace: int | None) -> FileState | None:
     """Say what is odd about the file that a program was started from."""
+    if program.path.startswith(b"/memfd:") and not program.links:
+        return "memfd"
     if not program.links:
-        return "memfd" if program.path.startswith(b"/memfd:") else "deleted"
+        return "deleted"
+    if program.cut or len(program.path) == 1:
+        return None  # the path is not known whole
     try:
         facts = os.stat(program.path)
     except OSError:
         return "other_namespace" if program.mntns != mount_namespace else "deleted"
     device = os.makedev(program.device >> _MINOR_BITS, program.device & ((1 << _MINOR_BITS) - 1))
-    if (facts.st_dev, facts.st_ino) == (device, program.inode):
-        return None
+    if facts.st_ino == program.inode and (facts.st_dev == device or program.mntns == mount_namespace):
+        return None  # btrfs and overlays show another device than the kernel's own, so within our mounts the inode decides
     return "other_namespace" if program.mntns != mount_namespace else "replaced"

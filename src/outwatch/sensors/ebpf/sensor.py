@@ -27,7 +27,11 @@ from outwatch.sensors.ebpf.lives import Lives
 _POLL = 50  # milliseconds; the kernel wakes us earlier when a quarter of the ring is full
 _TOTALS_EVERY = 2.0  # seconds
 _MOST_OPEN = 200_000
+_TCP, _ICMP = 6, frozenset({1, 58})
 _TRANSPORTS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp", 132: "sctp"}
+_LAYERS = ("kernel ring", "kernel map")
+_SOCK_RAW = 3
+_ANYWHERE = bytes(16)
 _SECOND = 1_000_000_000
 _CPU_BITS = 10  # of an id; the rest is when the connection was tried
 _SILENT = 60 * _SECOND  # after which a talk between two datagram sockets is over
@@ -57,13 +61,15 @@ class Ebpf:
         self._lives = Lives(boot, self._when, tick=_SECOND // _ticks(), mount_namespace=_mount_namespace())
         self._open: OrderedDict[int, Connection] = OrderedDict()
         self._changed: dict[int, Connection] = {}
-        self._listening: set[tuple[int, int]] = set()
+        self._listening: set[tuple[int, int, int, bytes]] = set()  # namespace, protocol, port, address
         self._gone: set[int] = set()  # sockets that were closed since the last totals
-        self._lost = {"kernel ring": 0, "kernel map": 0}
+        self._lost: dict[str, int] = {}
         self._broken = 0
 
     def check(self) -> None:
         """Load and attach; ``SensorUnavailable`` says what stands in the way."""
+        if sys.platform != "linux":
+            raise SensorUnavailable("BPF is Linux's", "use --sensor polling")
         if self._hooks is None:
             self._hooks = Hooks(self._config.ring_kib << 10)
 
@@ -74,6 +80,8 @@ class Ebpf:
         if hooks is None:
             return
         try:
+            self._lost, self._gone = dict.fromkeys(_LAYERS, 0), set()  # counters begin anew with the programs
+            self._open.clear()
             hooks.open_ring(self._take)
             self._set_clock()
             self._there_already(hooks)
@@ -124,19 +132,19 @@ class Ebpf:
     def _opened(self, flow: Flow) -> Connection:
         began = self._when(flow.id >> _CPU_BITS)
         existing = bool(flow.flags & decode.EXISTING)
-        ingress = bool(flow.flags & decode.INGRESS) or (existing and (flow.protocol, flow.local_port) in self._listening)
+        ingress = bool(flow.flags & decode.INGRESS) or (existing and self._is_listener(flow))
         process, findings, user = self._owner(flow)
         local = _address(flow.family, flow.local), flow.local_port or None
         remote = _address(flow.family, flow.remote), flow.remote_port or None
         here, there = (remote, local) if ingress else (local, remote)
         sent, received = (flow.received, flow.sent) if ingress else (flow.sent, flow.received)
-        known = existing or flow.kind != decode.OPEN
+        known = flow.kind != decode.OPEN and not (existing and flow.protocol != _TCP)
         return Connection(
             id=f"{(flow.id ^ self._salt) & (2**64 - 1):016x}",
             timestamp=began,
             event=Event(action="existing" if existing else "connect", start=None if existing else began),
             host=self._host,
-            network=_network(flow.protocol, "ingress" if ingress else "egress", flow.netns),
+            network=_network(_transport(flow), "ingress" if ingress else "egress", flow.netns),
             source=Source(ip=here[0], port=here[1], bytes=sent if known else None),
             destination=Destination(ip=there[0], port=there[1], bytes=received if known else None),
             process=process,
@@ -158,7 +166,7 @@ class Ebpf:
 
     def _closed(self, record: Connection, flow: Flow) -> Connection:
         action: Literal["failed", "close"] = "failed" if flow.flags & decode.FAILED else "close"
-        return replace(record, event=Event(action=action, start=record.event.start, end=self._when(flow.time)))
+        return replace(record, event=Event(action=action, start=record.event.start, end=max(record.timestamp, self._when(flow.time))))
 
     def _owner(self, flow: Flow) -> tuple[Process | None, Findings, User | None]:
         """Name the process of a connection, from the kernel's own words, or from /proc if it began before this watch."""
@@ -174,10 +182,14 @@ class Ebpf:
         for program in hooks.running():
             self._lives.see(program)
         flows = [flow for flow in hooks.existing() if flow is not None]
-        self._listening = {(flow.protocol, flow.local_port) for flow in flows if flow.flags & decode.LISTENS}
+        self._listening = {(flow.netns, flow.protocol, flow.local_port, flow.local) for flow in flows if flow.flags & decode.LISTENS}
         for flow in flows:
             if not flow.flags & decode.LISTENS:
                 self._flow(flow)
+
+    def _is_listener(self, flow: Flow) -> bool:
+        """Tell whether somebody waits for callers at a connection's local end."""
+        return any((flow.netns, flow.protocol, flow.local_port, local) in self._listening for local in (flow.local, _ANYWHERE))
 
     def _totals(self, hooks: Hooks) -> None:
         """Take what open connections have carried; talks of datagram sockets end with their socket, or when nobody says anything."""
@@ -190,9 +202,7 @@ class Ebpf:
             if is_talk and (flow.socket in self._gone or now - flow.start > _SILENT):
                 hooks.forget(flow)
                 flow = flow._replace(kind=decode.CLOSE, time=flow.start)  # noqa: PLW2901
-            if flow.kind == decode.OPEN:
-                self._flow(flow)
-            elif flow.id in self._open and (flow.kind == decode.CLOSE or self._carried(flow)):
+            if flow.kind == decode.OPEN or (flow.id in self._open and (flow.kind == decode.CLOSE or self._carried(flow))):
                 self._flow(flow)
         self._gone.clear()
 
@@ -209,7 +219,7 @@ class Ebpf:
         return batch
 
     def _count_losses(self, hooks: Hooks) -> None:
-        for layer, count in zip(("kernel ring", "kernel map"), hooks.refused(), strict=True):
+        for layer, count in zip(_LAYERS, hooks.refused(), strict=True):
             if count > self._lost[layer]:
                 self._health.lose(layer, count - self._lost[layer])
                 self._lost[layer] = count
@@ -232,9 +242,16 @@ def _address(family: int, raw: bytes) -> str | None:
     return inet_ntop(AF_INET6, raw) if family == AF_INET6 else None
 
 
+def _transport(flow: Flow) -> str:
+    """Name what is spoken; a raw socket speaks for itself, whatever its protocol: own TCP stacks do."""
+    if flow.type == _SOCK_RAW and flow.protocol not in _ICMP:
+        return f"raw:{flow.protocol}"
+    return _TRANSPORTS.get(flow.protocol, f"raw:{flow.protocol}")
+
+
 @lru_cache(maxsize=4096)
-def _network(protocol: int, direction: Literal["ingress", "egress"], namespace: int) -> Network:
-    return Network(transport=_TRANSPORTS.get(protocol, f"raw:{protocol}"), direction=direction, namespace=str(namespace))
+def _network(transport: str, direction: Literal["ingress", "egress"], namespace: int) -> Network:
+    return Network(transport=transport, direction=direction, namespace=str(namespace) if namespace else None)
 
 
 def _ticks() -> int:
@@ -246,13 +263,6 @@ def _mount_namespace() -> int | None:
         return Path("/proc/self/ns/mnt").stat().st_ino
     except OSError:
         return None
-
-
-def build(config: EbpfConfig, **offers: object) -> Ebpf:
-    """Make the sensor; on systems that are not Linux it can't be had."""
-    if sys.platform != "linux":
-        raise SensorUnavailable("BPF is Linux's", "use --sensor polling")
-    return Ebpf(config, **offers)  # type: ignore[arg-type]
 
 
 PART = Part(name="ebpf", config=EbpfConfig, build=Ebpf)
