@@ -5,7 +5,6 @@ sockets whose process it can't see that it can't.
 """
 
 import errno
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -17,8 +16,10 @@ import msgspec
 import psutil
 from msgspec.structs import replace
 
+from outwatch.engine.pace import Pace
 from outwatch.errors import SensorUnavailable
 from outwatch.guard.rights import in_first_pid_namespace, sees_other_users
+from outwatch.model.ids import RecordIds
 from outwatch.model.interfaces import Part, PartConfig, ProcessTable
 from outwatch.model.records import (
     Connection,
@@ -32,8 +33,8 @@ from outwatch.model.records import (
     Unknown,
     WhyUnknown,
 )
+from outwatch.net.listeners import Listeners
 
-_SHARE = 0.2  # of the time that looking may take
 _ORPHANED = frozenset({"FIN_WAIT1", "FIN_WAIT2", "LAST_ACK", "CLOSING", "TIME_WAIT"})
 _OVER = frozenset({"TIME_WAIT", "CLOSE", "DELETE_TCB"})
 _OPENING = frozenset({"SYN_SENT", "SYN_RECV"})
@@ -79,19 +80,17 @@ class Polling:
 
     def __init__(self, config: PollingConfig, *, processes: ProcessTable, host: Host) -> None:
         """Take the interval, and who can say which process a pid is."""
-        self._interval = config.interval
-        self._longest = config.interval
+        self._pace = Pace(config.interval)
         self._processes = processes
         self._host = host
         self._whole_list = True
         self._sees_all = sees_other_users()
         self._first_pids = in_first_pid_namespace()
         self._open: dict[_Key, _Open] = {}
-        self._listening: dict[tuple[int, int], set[str]] = {}
-        self._listened: dict[tuple[int, int], set[str]] = {}  # at the look before: a server may take one caller and stop
+        self._listeners = Listeners()
         self._look = 0
         self._unconnected = 0
-        self._ids, self._ids_at = "", 0
+        self._ids = RecordIds()
 
     def check(self) -> None:
         """Raise ``SensorUnavailable`` where the system's table can't be read at all."""
@@ -109,18 +108,15 @@ class Polling:
             changes = self.look()
             took = time.monotonic() - began
             yield changes
-            pause = max(self._interval - took, took * (1 / _SHARE - 1))
-            self._longest = max(self._longest, pause + took)
-            stop.wait(pause)
+            stop.wait(self._pace.pause(took))
 
     def blind(self) -> Sequence[str]:
         """Say what looking now and then can't see."""
-        every = f"{self._interval:g} s"
-        if self._longest > self._interval * 1.05:
-            every += f" (up to {self._longest:.1f} s apart while the machine was busy)"
         unconnected = f" ({self._unconnected} such socket{'' if self._unconnected == 1 else 's'})" if self._unconnected else ""
         said = [
-            "one look: what is not open just now is missed" if self._look == 1 else f"polled every {every}: shorter connections are missed",
+            "one look: what is not open just now is missed"
+            if self._look == 1
+            else f"polled every {self._pace}: shorter connections are missed",
             f"unconnected UDP has no destination{unconnected}",
             "bytes sent and received are not known",
             "who opened a connection is told by listening ports",
@@ -140,11 +136,11 @@ class Polling:
         seen_at = time.time()
         now = datetime.fromtimestamp(seen_at, UTC)
         changes: list[Connection] = []
-        listening: dict[tuple[int, int], set[str]] = {}
+        self._listeners.turn()
         self._unconnected = 0
         for row in self._rows():
             if not row.raddr:
-                self._note_listener(row, listening)
+                self._note_listener(row)
                 continue
             key = (row.type, row.laddr, row.raddr)
             known = table.get(key)
@@ -158,7 +154,6 @@ class Polling:
             if not known.settled or before.status != row.status or before.pid != row.pid:
                 changes += self._changed(known, row, now, seen_at)
                 known.settled = _is_settled(known.record, row, known.over)
-        self._listening, self._listened = listening, self._listening
         changes += self._opened(fresh, now, seen_at)
         changes += self._closed(now)
         return changes
@@ -184,13 +179,13 @@ class Polling:
                 if error.errno not in {errno.EACCES, errno.EPERM, errno.ESRCH, errno.ENOENT}:
                     raise
 
-    def _note_listener(self, row: Any, listening: dict[tuple[int, int], set[str]]) -> None:
+    def _note_listener(self, row: Any) -> None:
         if row.type != SOCK_STREAM:
             self._unconnected += 1
         elif row.status != psutil.CONN_LISTEN:
             return
         if row.laddr:
-            listening.setdefault((row.type, row.laddr.port), set()).add(row.laddr.ip)
+            self._listeners.note(row.type, row.laddr.ip, row.laddr.port)
 
     def _opened(self, fresh: dict[_Key, Any], now: datetime, seen_at: float) -> list[Connection]:
         look = self._look
@@ -280,10 +275,10 @@ class Polling:
 
     def _record(self, row: Any, event: Event, now: datetime, process: Process | None) -> Connection:
         local, remote = row.laddr, row.raddr
-        ingress = row.status != "SYN_SENT" and self._is_listener(row.type, local)
+        ingress = row.status != "SYN_SENT" and self._listeners.waits(row.type, local.ip, local.port)
         here, there = (remote, local) if ingress else (local, remote)
         return Connection(
-            id=self._next_id(),
+            id=self._ids.next(),
             timestamp=now,
             event=event,
             host=self._host,
@@ -293,25 +288,6 @@ class Polling:
             process=process,
             outwatch=self._findings(row, process),
         )
-
-    def _next_id(self) -> str:
-        """Give 16 random hexadecimal digits; the system is asked for many at once."""
-        if self._ids_at >= len(self._ids):
-            self._ids, self._ids_at = os.urandom(8 * 256).hex(), 0
-        self._ids_at += 16
-        return self._ids[self._ids_at - 16 : self._ids_at]
-
-    def _is_listener(self, kind: int, local: Any) -> bool:
-        """Tell whether somebody here waits for callers at a connection's local end, or did at the look before."""
-        now, before = self._listening.get((kind, local.port)), self._listened.get((kind, local.port))
-        if not now and not before:
-            return False
-        addresses = (now or set()) | (before or set())
-        if local.ip in addresses:
-            return True
-        bare = local.ip.removeprefix("::ffff:")
-        wild = {"::", "0.0.0.0"} if "." in bare else {"::"}  # noqa: S104 - compared with, not bound to
-        return bool(addresses & {bare, f"::ffff:{bare}"} or addresses & wild)
 
 
 def _is_settled(record: Connection | None, row: Any, over: bool) -> bool:  # noqa: FBT001

@@ -65,6 +65,7 @@ class Ebpf:
         self._gone: set[int] = set()  # sockets that were closed since the last totals
         self._lost: dict[str, int] = {}
         self._broken = 0
+        self._missing: Sequence[str] = ()
 
     def check(self) -> None:
         """Load and attach; ``SensorUnavailable`` says what stands in the way."""
@@ -72,6 +73,7 @@ class Ebpf:
             raise SensorUnavailable("BPF is Linux's", "use --sensor polling")
         if self._hooks is None:
             self._hooks = Hooks(self._config.ring_kib << 10)
+            self._missing = self._hooks.missing
 
     def observe(self, stop: StopEvent) -> Iterator[Sequence[Observation]]:
         """Yield what is there, then what happens; once more when it is to stop."""
@@ -104,7 +106,7 @@ class Ebpf:
 
     def blind(self) -> Sequence[str]:
         """Say what these hooks can't see."""
-        return ["protocols that bypass the kernel's sockets (AF_PACKET, XDP)", *(self._hooks.missing if self._hooks else ())]
+        return ["protocols that bypass the kernel's sockets (AF_PACKET, XDP)", *self._missing]
 
     def _take(self, data: bytes) -> None:
         event = decode.decode(data)
