@@ -9,7 +9,7 @@ import rich_click as click
 
 from outwatch.app import Companion, Outcome, Request
 from outwatch.cli.group import INTERRUPTED
-from outwatch.cli.options import Common, Duration, colours, common
+from outwatch.cli.options import Common, Duration, colours, common, data_output
 from outwatch.cli.outcome import SPELLINGS, exit_code, prepared, print_outcome
 
 _MOST_ENDED = 5_000  # connections that a long watch still shows after their end
@@ -71,7 +71,7 @@ def _look(common: Common, request: Request, *, at_end: bool) -> Outcome:
     streaming = not at_end and common.mode in SPELLINGS
     # A recording is judged by what it holds.
     lookups: Any = "off" if request.paths else common.lookups
-    request = replace(prepared(common, request), lookups=lookups, stream=sys.stdout.buffer if streaming else None)
+    request = replace(prepared(common, request), lookups=lookups, stream=data_output() if streaming else None)
     outcome = app.run(request)
     if common.verbose:
         common.tell(f"sensor: {outcome.summary.sensor}")

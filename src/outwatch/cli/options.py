@@ -1,5 +1,6 @@
 """The options that commands share, and what they mean."""
 
+import io
 import os
 import re
 import sys
@@ -7,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import rich_click as click
 
@@ -75,6 +76,12 @@ config_option = click.option(
     "--config", "extra", type=click.Path(path_type=Path, dir_okay=False), help="Another configuration file, read last."
 )
 """``--config`` for commands that don't watch."""
+
+
+def data_output() -> BinaryIO:
+    """Give standard output for data. Where Python was told not to buffer, its own stream may take a piece of a line only."""
+    stream = sys.stdout.buffer
+    return stream if isinstance(stream, io.BufferedIOBase) else open(sys.stdout.fileno(), "wb", closefd=False)
 
 
 def say(line: str) -> None:

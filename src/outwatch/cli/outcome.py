@@ -1,11 +1,10 @@
 """What the commands that watch share: how a request is filled in, printed, and turned into an exit code."""
 
-import sys
 from dataclasses import replace
 
 from outwatch.app import Outcome, Request
 from outwatch.cli.group import DONE, FAILED, FINDINGS, INCOMPLETE
-from outwatch.cli.options import Common, colours
+from outwatch.cli.options import Common, colours, data_output
 from outwatch.engine.verdict import ORDER
 from outwatch.model import wire
 from outwatch.model.records import Judged
@@ -40,7 +39,7 @@ def print_outcome(common: Common, outcome: Outcome) -> None:
         show(console, picture(outcome.records, outcome.summary, show_all=common.show_all, width=console.width))
         return
     records, hidden = visible(outcome.records, show_all=common.show_all)
-    out = sys.stdout.buffer
+    out = data_output()
     if common.mode == "json":
         out.write(wire.document(records, outcome.summary) + b"\n")
     else:

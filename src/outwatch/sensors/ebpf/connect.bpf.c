@@ -270,6 +270,7 @@ static __always_inline void count_packet(struct __sk_buff *skb, bool out)
 	key.port = port;
 	key.family = family;
 	if (!owner->answered) {
+		owner->id = new_id();  /* the talk begins now, whenever the socket was made */
 		owner->answered = 1;
 		owner->family = family;
 		owner->peer_port = port;

@@ -110,10 +110,8 @@ class Lives:
 
 def _state(program: Program, mount_namespace: int | None) -> FileState | None:
     """Say what is odd about the file that a program was started from."""
-    if program.path.startswith(b"/memfd:") and not program.links:
-        return "memfd"
     if not program.links:
-        return "deleted"
+        return "memfd" if program.path.startswith(b"/memfd:") else "deleted"
     if program.cut or len(program.path) == 1:
         return None  # the path is not known whole
     try:
