@@ -81,7 +81,7 @@ config_option = click.option(
 def data_output() -> BinaryIO:
     """Give standard output for data. Where Python was told not to buffer, its own stream may take a piece of a line only."""
     stream = sys.stdout.buffer
-    return stream if isinstance(stream, io.BufferedIOBase) else open(sys.stdout.fileno(), "wb", closefd=False)
+    return open(sys.stdout.fileno(), "wb", closefd=False) if isinstance(stream, io.RawIOBase) else stream
 
 
 def say(line: str) -> None:

@@ -14,6 +14,7 @@
 #define TCP_CLOSE 7
 #define TCP_LISTEN 10
 #define SOCK_STREAM 1
+#define SOCK_DGRAM 2
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
@@ -148,7 +149,7 @@ static __always_inline void head(struct flow *flow, const struct sock *sk, const
 	flow->family = sk->__sk_common.skc_family;
 	flow->protocol = sk->sk_protocol;
 	flow->type = sk->sk_type;
-	flow->local_port = sk->__sk_common.skc_num;
+	flow->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));  /* skc_num is given back before the end */
 	flow->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
 	if (flow->family == AF_INET6) {
 		bpf_probe_read_kernel(flow->local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
@@ -260,7 +261,7 @@ static __always_inline void count_packet(struct __sk_buff *skb, bool out)
 		if (bpf_skb_load_bytes(skb, out ? 24 : 8, key.address, 16) || bpf_skb_load_bytes(skb, out ? 8 : 24, here, 16))
 			return;
 	}
-	if (sk->protocol == IPPROTO_UDP) {
+	if (sk->protocol == IPPROTO_UDP && sk->type == SOCK_DGRAM) {
 		if (bpf_skb_load_bytes(skb, headers, ports, 4))
 			return;
 		headers += 8;

@@ -56,6 +56,10 @@ struct sock {
 	int sk_err;
 };
 
+struct inet_sock {
+	__be16 inet_sport;
+};
+
 struct tcp_sock {
 	u64 bytes_sent;
 	u64 bytes_received;
