@@ -1,0 +1,103 @@
+"""One lab, one server and one watch for all tests of a file."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from integration.child import Child
+from integration.lab import Lab, missing_for_lab
+
+from outwatch.engine.health import Health
+from outwatch.errors import SensorUnavailable
+from outwatch.model.interfaces import NoProcesses
+from outwatch.model.records import Host
+from outwatch.sensors.ebpf.sensor import Ebpf, EbpfConfig
+
+from .watch import Watch, script
+
+SERVE = """
+import asyncio, socket, sys
+async def serve(reader, writer):
+    size, answer, first = map(int, (await reader.readline()).split())
+    await reader.readexactly(size)
+    writer.write(b"a" * answer)
+    await writer.drain()
+    if not first:
+        await reader.read()
+    writer.close()
+class Echo(asyncio.DatagramProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+    def datagram_received(self, data, who):
+        self.transport.sendto(data[: len(data) // 2 + 1], who)
+async def main():
+    loop = asyncio.get_running_loop()
+    for address in ("192.0.2.2", "198.51.100.7", "2001:db8::2"):
+        for port in (9001, 9002, 9003):
+            await loop.create_datagram_endpoint(Echo, local_addr=(address, port))
+    servers = [await asyncio.start_server(serve, address, 8443, backlog=2000) for address in ("0.0.0.0", "::")]
+    print("ready", flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+asyncio.run(main())
+"""
+"""Answers on TCP 8443 (a line "SIZE ANSWER FIRST", then SIZE bytes; FIRST: it hangs up first), and about half of each datagram on UDP 9001-9003."""
+
+
+@pytest.fixture(scope="session")
+def may_load() -> None:
+    """Skip where the kernel takes no BPF programs from us."""
+    sensor = Ebpf(EbpfConfig(ring_kib=4), processes=NoProcesses(), host=Host(), boot="", health=Health())
+    try:
+        sensor.check()
+    except SensorUnavailable as error:
+        pytest.skip(f"BPF can't be loaded: {error}")
+    hooks = sensor._hooks
+    assert hooks is not None
+    hooks.close()
+
+
+@pytest.fixture(scope="module")
+def lab(may_load: None) -> Iterator[Lab]:
+    reason = missing_for_lab()
+    if reason:
+        pytest.skip(reason)
+    lab = Lab()
+    try:
+        lab.build()
+        yield lab
+    finally:
+        lab.tear_down()
+
+
+@pytest.fixture(scope="module")
+def server(lab: Lab) -> Iterator[Child]:
+    with script(lab, SERVE, namespace=lab.there) as child:
+        assert child.line() == "ready"
+        yield child
+
+
+@pytest.fixture(scope="module")
+def watch(lab: Lab, server: Child, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
+    with Watch(lab, tmp_path_factory.mktemp("watch")) as watch:
+        yield watch
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Make a folder that every user can enter."""
+    made = Path(tempfile.mkdtemp(prefix="kernel", dir="/var/tmp"))
+    made.chmod(0o755)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
+
+
+@pytest.fixture
+def program(folder: Path) -> Path:
+    """Copy a shell under another name."""
+    shutil.copy2(os.path.realpath("/bin/bash"), folder / "tool")
+    return folder / "tool"

@@ -1,0 +1,113 @@
+"""Nothing is lost silently: what the ring could not take is counted, to the last record."""
+
+import json
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from integration.child import Child
+from integration.lab import SERVER, Lab
+
+from outwatch.sensors.ebpf.decode import CLOSE, KINDS, OPEN, STATE, Flow, Program, decode
+from outwatch.sensors.ebpf.hooks import Hooks
+
+from .watch import Watch, done
+
+pytestmark = [pytest.mark.integration, pytest.mark.root]
+SMALLEST = 4096
+CONNECTIONS = 300
+
+_MANY = """
+import json, socket, sys
+told = {}
+for number in range(int(sys.argv[2])):
+    with socket.create_connection((sys.argv[1], 8443)) as one:
+        said = b"%d 0 0\\n" % (number % 100) + b"x" * (number % 100)
+        one.sendall(said)
+        told[one.getsockname()[1]] = len(said)
+        one.shutdown(socket.SHUT_WR)
+        one.recv(1)  # the server's end: now it is over
+print(json.dumps(told))
+"""
+
+
+class Reader:
+    """Reads a ring, and counts by kind and by process what came out of it."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+        self.delivered: Counter[int] = Counter()
+        self.of: Counter[tuple[int, int]] = Counter()
+        self.broken = 0
+        hooks.open_ring(self._take)
+
+    def _take(self, data: bytes) -> None:
+        event = decode(data)
+        if event is None:
+            self.broken += 1
+            return
+        kind = data[2]
+        self.delivered[kind] += 1
+        if isinstance(event, Flow | Program):
+            self.of[kind, event.pid] += 1
+
+    def counts(self) -> tuple[Counter[int], Counter[int]]:
+        """Give what happened and what was refused so far, by kind, as the kernel counts."""
+        happened: Counter[int] = Counter()
+        refused: Counter[int] = Counter()
+        for kind in range(1, KINDS):
+            for value in self._hooks._object.per_cpu("counts", kind, 16):
+                happened[kind] += int.from_bytes(value[:8], "little")
+                refused[kind] += int.from_bytes(value[8:], "little")
+        return happened, refused
+
+
+@pytest.mark.parametrize("run", range(5))
+def test_what_happened_was_delivered_or_counted_as_refused(lab: Lab, server: Child, run: int) -> None:
+    hooks = Hooks(SMALLEST)
+    try:
+        reader = Reader(hooks)
+        assert list(hooks.existing())  # the listener's owner is known by this
+        pid, sent = done(lab, _MANY, SERVER, CONNECTIONS)
+        happened_before, refused_before = reader.counts()
+        hooks.poll(0)
+        happened_after, refused_after = reader.counts()
+    finally:
+        hooks.close()
+    assert reader.broken == 0
+    for kind in range(1, KINDS):
+        # Other programs may cause records between the two looks: what was delivered lies between them.
+        assert happened_before[kind] <= reader.delivered[kind] + refused_after[kind]
+        assert reader.delivered[kind] + refused_before[kind] <= happened_after[kind]
+    assert len(sent) == CONNECTIONS
+    # Each connection has an answer and an end on the caller's side, and an opening on the server's.
+    for kind, owner in ((STATE, pid), (CLOSE, pid), (OPEN, server.pid)):
+        assert refused_after[kind] > 0
+        assert reader.of[kind, owner] + refused_after[kind] >= CONNECTIONS
+
+
+@pytest.mark.parametrize("run", range(3))
+def test_a_stalled_watch_says_how_much_it_lost_and_tells_the_rest_rightly(lab: Lab, server: Child, tmp_path: Path, run: int) -> None:
+    with Watch(lab, tmp_path / "watch", env={"OUTWATCH_SENSORS__EBPF__RING_KIB": "4"}) as watch:
+        watch.process.send_signal(signal.SIGSTOP)
+        pid, sent = done(lab, _MANY, SERVER, CONNECTIONS)
+        watch.process.send_signal(signal.SIGCONT)
+        summary = watch.end()
+    seen = [one for one in watch.latest.values() if one.get("process", {}).get("pid") == pid]
+    ended = [one for one in seen if one["event"]["action"] == "close"]
+    missing = CONNECTIONS - len(seen)
+    assert missing > 0
+    # Of a connection that nobody heard of, its answer and its end are lost; of one that did not end, its end.
+    assert summary["lost"]["kernel ring"] >= 2 * missing + len(seen) - len(ended)
+    assert [one["source"]["bytes"] for one in ended] == [sent[str(one["source"].get("port"))] for one in ended]
+
+
+def test_a_watch_that_is_read_in_time_loses_nothing(lab: Lab, server: Child, tmp_path: Path) -> None:
+    with Watch(lab, tmp_path / "watch", env={"OUTWATCH_SENSORS__EBPF__RING_KIB": "16384"}) as watch:
+        pid, sent = done(lab, _MANY, SERVER, CONNECTIONS)
+        seen = watch.of(pid, CONNECTIONS)
+        summary = watch.end()
+    assert {str(one["source"]["port"]): one["source"]["bytes"] for one in seen} == sent
+    assert "kernel ring" not in summary["lost"]
+    assert json.dumps(summary).count("kernel ring") == 0
