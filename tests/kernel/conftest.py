@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from integration.child import Child
 from integration.lab import Lab, missing_for_lab
-
 from outwatch.engine.health import Health
 from outwatch.errors import SensorUnavailable
 from outwatch.model.interfaces import NoProcesses
 from outwatch.model.records import Host
-from outwatch.sensors.ebpf.sensor import Ebpf, EbpfConfig
+from outwatch.sensors.ebpf import EbpfConfig, build
 
 from .watch import Watch, script
 
@@ -43,20 +43,18 @@ async def main():
     await loop.run_in_executor(None, sys.stdin.read)
 asyncio.run(main())
 """
-"""Answers on TCP 8443 (a line "SIZE ANSWER FIRST", then SIZE bytes; FIRST: it hangs up first), and about half of each datagram on UDP 9001-9003."""
+"""Answers on TCP 8443 (a line "SIZE ANSWER FIRST", then SIZE bytes; FIRST: it hangs up first) and, half as long, on UDP 9001 to 9003."""
 
 
 @pytest.fixture(scope="session")
 def may_load() -> None:
     """Skip where the kernel takes no BPF programs from us."""
-    sensor = Ebpf(EbpfConfig(ring_kib=4), processes=NoProcesses(), host=Host(), boot="", health=Health())
+    sensor = build(EbpfConfig(ring_kib=4), processes=NoProcesses(), host=Host(), boot="", health=Health())
     try:
         sensor.check()
     except SensorUnavailable as error:
         pytest.skip(f"BPF can't be loaded: {error}")
-    hooks = sensor._hooks
-    assert hooks is not None
-    hooks.close()
+    vars(sensor)["_hooks"].close()
 
 
 @pytest.fixture(scope="module")

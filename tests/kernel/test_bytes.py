@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import pytest
+
 from integration.lab import PUBLIC, SERVER, SERVER_V6, Lab
 
 from .watch import Record, Watch, done, script

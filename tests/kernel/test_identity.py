@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from integration.lab import SERVER, Lab
 
 from .watch import Record, Watch, script
@@ -50,8 +51,8 @@ _STACKED = """
 import os, sys
 folder = os.path.dirname(sys.argv[1]) + "/mnt"
 os.mkdir(folder)
-inside = ("F=" + folder + "; mount -t tmpfs a $F && mount -t tmpfs b $F && mkdir -p $F/usr/bin && cp " + sys.argv[1] + " $F/usr/bin/curl && "
-          "exec $F/usr/bin/curl -c \\"" + sys.argv[2] + "\\"")
+inside = ("F=" + folder + "; mount -t tmpfs a $F && mount -t tmpfs b $F && mkdir -p $F/usr/bin && "
+          "cp " + sys.argv[1] + " $F/usr/bin/curl && exec $F/usr/bin/curl -c \\"" + sys.argv[2] + "\\"")
 os.execvp("unshare", ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", inside])
 """
 

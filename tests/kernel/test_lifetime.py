@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from integration.child import LONG, Child
 from integration.lab import SERVER, SERVER_V6, Lab, outwatch_command
 
@@ -97,11 +98,15 @@ def test_a_process_has_the_same_identity_whoever_looks(lab: Lab, tmp_path: Path)
     assert first == second
 
 
-def test_sockets_that_were_there_go_on_as_one_connection_each(lab: Lab, watch: Watch, tmp_path: Path, held: tuple[Child, list[int]]) -> None:
+def test_sockets_that_were_there_go_on_as_one_connection_each(
+    lab: Lab, watch: Watch, tmp_path: Path, held: tuple[Child, list[int]]
+) -> None:
     child, ports = held
     with Watch(lab, tmp_path / "watch") as fresh:
         child.tell("go")
-        with script(lab, "import socket, sys; socket.create_connection(('192.0.2.1', 8222)).send(b'x'); input()", namespace=lab.there) as caller:
+        with script(
+            lab, "import socket, sys; socket.create_connection(('192.0.2.1', 8222)).send(b'x'); input()", namespace=lab.there
+        ) as caller:
             child.line()
             caller.tell("end")
         seen = fresh.of(child.pid, 2, transport="udp")
@@ -111,7 +116,9 @@ def test_sockets_that_were_there_go_on_as_one_connection_each(lab: Lab, watch: W
         }
         (accepted,) = fresh.of(child.pid, direction="ingress")
         assert "start" in accepted["event"]
-        (later,) = [one for one in fresh.history if one["id"] in {other["id"] for other in seen if other["source"]["port"] == ports[-1]}][:1]
+        (later,) = [one for one in fresh.history if one["id"] in {other["id"] for other in seen if other["source"]["port"] == ports[-1]}][
+            :1
+        ]
         assert later["event"]["action"] != "existing"
         assert later["event"]["start"] > max(one["@timestamp"] for one in fresh.history if one["event"]["action"] == "existing")
 

@@ -2,12 +2,17 @@
 
 import json
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from integration.child import Child
 from integration.lab import SERVER, Lab
+
+if sys.platform != "linux":
+    pytest.skip("BPF is Linux's", allow_module_level=True)
 
 from outwatch.sensors.ebpf.decode import CLOSE, KINDS, OPEN, STATE, Flow, Program, decode
 from outwatch.sensors.ebpf.hooks import Hooks

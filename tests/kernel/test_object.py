@@ -7,6 +7,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import pytest
+
 from integration.child import LONG
 
 CLANG = 14  # the one that built it

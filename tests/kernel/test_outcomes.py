@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from integration.lab import SERVER, SERVER_V6, SILENT, Lab
 
 from .watch import Record, Watch, done, script

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from integration.child import LONG
 from integration.lab import NOBODY, SERVER, Lab, outwatch_command, python_for_nobody
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from integration.child import LONG
 from integration.lab import SERVER, Lab
 

@@ -4,12 +4,17 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib.resources import as_file, files
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+if sys.platform != "linux":
+    pytest.skip("BPF is Linux's", allow_module_level=True)
 
 from outwatch.sensors.ebpf import decode as layouts
 from outwatch.sensors.ebpf.decode import CLOSE, EXEC, EXIT, FORK, OPEN, STATE, TOTAL, Flow, Life, Program, decode, flow
@@ -54,10 +59,12 @@ def test_a_record_that_says_another_length_than_it_has_is_none(data: bytes, size
         assert decode(said) is None
 
 
-@given(numbers=st.tuples(*[U64] * 6, *[U32] * 3, *[U16] * 6), ends=st.tuples(*[st.binary(min_size=16, max_size=16)] * 3), flags=st.integers(0, 255))
-def test_every_field_of_a_flow_is_read_where_the_kernel_writes_it(
-    numbers: tuple[int, ...], ends: tuple[bytes, ...], flags: int
-) -> None:
+@given(
+    numbers=st.tuples(*[U64] * 6, *[U32] * 3, *[U16] * 6),
+    ends=st.tuples(*[st.binary(min_size=16, max_size=16)] * 3),
+    flags=st.integers(0, 255),
+)
+def test_every_field_of_a_flow_is_read_where_the_kernel_writes_it(numbers: tuple[Any, ...], ends: tuple[Any, ...], flags: int) -> None:
     data = head(layouts.FLOW_SIZE, CLOSE, flags, 99) + struct.pack("<6Q3I6H", *numbers) + b"".join(ends)
     event = decode(data)
     assert event == Flow(CLOSE, flags, 99, *numbers, *ends)
@@ -81,7 +88,22 @@ def test_beginnings_and_ends_of_processes_are_read(kind: int) -> None:
 
 def test_a_program_has_its_path_from_the_root_and_its_arguments() -> None:
     assert decode(program([b"usr", b"bin", b"curl"], b"curl\0-s\0\0http://x\0")) == Program(
-        7, 11, 12, 13, 14, 21, 22, 23, 24, 25, 26, b"tool", b"/usr/bin/curl", cut=False, args=(b"curl", b"-s", b"", b"http://x"), args_cut=False
+        7,
+        11,
+        12,
+        13,
+        14,
+        21,
+        22,
+        23,
+        24,
+        25,
+        26,
+        b"tool",
+        b"/usr/bin/curl",
+        cut=False,
+        args=(b"curl", b"-s", b"", b"http://x"),
+        args_cut=False,
     )
 
 
@@ -129,7 +151,11 @@ def structures() -> dict[str, tuple[int, dict[str, int]]]:
 
 def starts(form: str) -> Callable[[int], int]:
     """Tell at which byte the n-th value of a form begins."""
-    codes = [code for count, code in re.findall(r"(\d*)([A-Za-z])", form) for code in ([f"{count}s"] if code == "s" else [code] * int(count or 1))]
+    codes = [
+        code
+        for count, code in re.findall(r"(\d*)([A-Za-z])", form)
+        for code in ([f"{count}s"] if code == "s" else [code] * int(count or 1))
+    ]
     return lambda number: struct.calcsize("<" + "".join(codes[:number]))
 
 
@@ -137,8 +163,6 @@ def starts(form: str) -> Callable[[int], int]:
     ("name", "form", "values"),
     [
         ("head", layouts._HEAD, ["size", "kind", "flags", "cpu", "time"]),
-        ("flow", layouts._FLOW, [None] * 5 + [one for one in Flow._fields if one not in {"kind", "flags", "time"}]),
-        ("life", layouts._LIFE, [None] * 5 + [one for one in Life._fields if one not in {"kind", "time"}]),
         (
             "program",
             layouts._PROGRAM,
@@ -159,3 +183,24 @@ def test_layouts_are_those_of_the_objects_type_information(name: str, form: stru
         assert (members["path"], members["args"], size) == (form.size, layouts.PROGRAM_SIZE, layouts.PROGRAM_SIZE + MOST_ARGS)
     else:
         assert size == form.size
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "fields"),
+    [
+        ("flow", layouts._FLOW, [one for one in Flow._fields if one not in {"kind", "flags", "time"}]),
+        ("life", layouts._LIFE, [one for one in Life._fields if one not in {"kind", "time"}]),
+    ],
+)
+def test_layouts_that_the_object_does_not_describe_are_those_of_its_header(name: str, form: struct.Struct, fields: list[str]) -> None:
+    header = files("outwatch.sensors.ebpf").joinpath("event.h").read_text("utf-8")
+    body = header.partition(f"struct {name} {{")[2].partition("};")[0]
+    found = re.findall(r"^\t(u16|u32|u64|u8|char) (\w+)(?:\[(\d+)\])?;", body, re.MULTILINE)
+    codes = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q"}
+    assert [one for _, one, _ in found] == fields
+    assert "<HBBIQ" + "".join(f"{count}s" if count else codes[kind] for kind, _, count in found) == spelled(form)
+
+
+def spelled(form: struct.Struct) -> str:
+    """Spell a form without counts: 2Q is QQ."""
+    return re.sub(r"(\d+)([BHIQ])", lambda found: found[2] * int(found[1]), form.format)

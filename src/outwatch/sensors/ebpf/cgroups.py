@@ -3,9 +3,12 @@
 import contextlib
 import ctypes
 import os
+import sys
 from collections.abc import Iterator
 
 from outwatch.errors import SensorUnavailable
+
+assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, which then knows what there is
 
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on all 64-bit machines (asm-generic/unistd.h)
 _ROOT_INODE = 1  # of the whole tree (kernfs)

@@ -3,14 +3,19 @@
 import contextlib
 import os
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 
 from outwatch.errors import SensorUnavailable
 from outwatch.guard.rights import capabilities
-from outwatch.sensors.ebpf.cgroups import cgroup_root
 from outwatch.sensors.ebpf.decode import FLOW_SIZE, KINDS, PROGRAM_SIZE, Flow, Program, decode, flow
 from outwatch.sensors.ebpf.libbpf import BpfObject, Ring
+
+if sys.platform == "linux":
+    from outwatch.sensors.ebpf.cgroups import cgroup_root
+
+assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, which then knows what there is
 
 _BTF = "/sys/kernel/btf/vmlinux"
 _RIGHTS = frozenset({"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"})

@@ -1,6 +1,7 @@
 """Who was who: processes by pid and start, as the kernel told when they began and what they ran, also when they are gone."""
 
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from outwatch.guard.text import cleaned
 from outwatch.model.identity import entity_id
 from outwatch.model.records import FileState, Process
 from outwatch.sensors.ebpf.decode import EXIT, Life, Program
+
+assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, which then knows what there is
 
 _MOST_ENDED = 20_000  # processes that are remembered after their end
 _MOST = 200_000

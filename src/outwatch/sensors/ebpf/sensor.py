@@ -10,19 +10,21 @@ from functools import lru_cache
 from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_ntop
 from threading import Event as StopEvent
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import msgspec
 from msgspec.structs import replace
 
 from outwatch.engine.health import Health
-from outwatch.errors import SensorUnavailable
-from outwatch.model.interfaces import Part, PartConfig, ProcessTable
+from outwatch.model.interfaces import ProcessTable
 from outwatch.model.records import Connection, Destination, Event, Findings, Host, Network, Observation, Process, Source, Unknown, User
 from outwatch.sensors.ebpf import decode
 from outwatch.sensors.ebpf.decode import Flow
-from outwatch.sensors.ebpf.hooks import Hooks
-from outwatch.sensors.ebpf.lives import Lives
+
+if sys.platform == "linux":
+    from outwatch.sensors.ebpf.hooks import Hooks
+    from outwatch.sensors.ebpf.lives import Lives
+
+assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, which then knows what there is
 
 _POLL = 50  # milliseconds; the kernel wakes us earlier when a quarter of the ring is full
 _TOTALS_EVERY = 2.0  # seconds
@@ -37,21 +39,15 @@ _CPU_BITS = 10  # of an id; the rest is when the connection was tried
 _SILENT = 60 * _SECOND  # after which a talk between two datagram sockets is over
 
 
-class EbpfConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``ring_kib``: memory for what the kernel has seen and we have not read yet, a power of two."""
-
-    ring_kib: Annotated[int, msgspec.Meta(ge=4, le=1 << 20)] = 4096
-
-
 class Ebpf:
     """Loads programs into the kernel and reads what they say."""
 
     name: ClassVar[str] = "ebpf"
     live: ClassVar[bool] = True
 
-    def __init__(self, config: EbpfConfig, *, processes: ProcessTable, host: Host, boot: str, health: Health) -> None:
-        """Take the settings, who knows processes that were there before, and where to count losses; nothing is loaded yet."""
-        self._config = config
+    def __init__(self, ring_bytes: int, *, processes: ProcessTable, host: Host, boot: str, health: Health) -> None:
+        """Take the size of the ring, who knows processes that were there before, and where to count losses; nothing is loaded yet."""
+        self._ring_bytes = ring_bytes
         self._processes = processes
         self._host = host
         self._health = health
@@ -69,10 +65,8 @@ class Ebpf:
 
     def check(self) -> None:
         """Load and attach; ``SensorUnavailable`` says what stands in the way."""
-        if sys.platform != "linux":
-            raise SensorUnavailable("BPF is Linux's", "use --sensor polling")
         if self._hooks is None:
-            self._hooks = Hooks(self._config.ring_kib << 10)
+            self._hooks = Hooks(self._ring_bytes)
             self._missing = self._hooks.missing
 
     def observe(self, stop: StopEvent) -> Iterator[Sequence[Observation]]:
@@ -257,7 +251,7 @@ def _network(transport: str, direction: Literal["ingress", "egress"], namespace:
 
 
 def _ticks() -> int:
-    return os.sysconf("SC_CLK_TCK") if sys.platform == "linux" else 100
+    return os.sysconf("SC_CLK_TCK")
 
 
 def _mount_namespace() -> int | None:
@@ -265,6 +259,3 @@ def _mount_namespace() -> int | None:
         return Path("/proc/self/ns/mnt").stat().st_ino
     except OSError:
         return None
-
-
-PART = Part(name="ebpf", config=EbpfConfig, build=Ebpf)
