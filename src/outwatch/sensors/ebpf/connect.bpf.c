@@ -104,7 +104,7 @@ struct {
 static __always_inline void say(void *record, u32 size, u32 kind)
 {
 	struct count *count = bpf_map_lookup_elem(&counts, &kind);
-	u64 full = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > (1 << 20);
+	u64 full = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE) / 4;
 
 	if (!count)
 		return;

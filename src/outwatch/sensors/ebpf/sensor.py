@@ -26,6 +26,8 @@ if sys.platform == "linux":
 
 assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, which then knows what there is
 
+_PAUSE = 0.03  # seconds between two times of reading, while there is something to read
+_STORM = 500  # changes in one batch from which on there is no pause
 _POLL = 50  # milliseconds; the kernel wakes us earlier when a quarter of the ring is full
 _TOTALS_EVERY = 2.0  # seconds
 _MOST_OPEN = 200_000
@@ -91,9 +93,11 @@ class Ebpf:
                     told = time.monotonic()
                     self._set_clock()
                     self._totals(hooks)
-                self._count_losses(hooks)
+                    self._count_losses(hooks)
                 if batch := self._batch():
                     yield batch
+                    if len(batch) < _STORM:
+                        stop.wait(_PAUSE)  # else a busy machine would wake us for every record
         finally:
             hooks.close()
             self._hooks = None
