@@ -55,11 +55,10 @@ class Netlink:
         self._lost = 0
         self._room = bytearray(_DATAGRAM)
         self._asking = _open()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._asking.close)
             self._hearing = _hear(buffer)
-        except BaseException:
-            self._asking.close()
-            raise
+            undo.pop_all()
 
     def __enter__(self) -> Self:
         """Give itself."""
@@ -161,12 +160,11 @@ class Netlink:
 
 def _open() -> socket.socket:
     one = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(one.close)
         one.bind((0, 0))  # before joining a group, or nothing comes
         one.settimeout(_PATIENCE)
-    except BaseException:
-        one.close()
-        raise
+        undo.pop_all()
     return one
 
 
