@@ -12,7 +12,6 @@ from integration.child import Child
 from integration.lab import Lab, missing_for_lab
 from outwatch.engine.health import Health
 from outwatch.errors import SensorUnavailable
-from outwatch.model.interfaces import NoProcesses
 from outwatch.model.records import Host
 from outwatch.sensors.ebpf import EbpfConfig, build
 
@@ -49,7 +48,7 @@ asyncio.run(main())
 @pytest.fixture(scope="session")
 def may_load() -> None:
     """Skip where the kernel takes no BPF programs from us."""
-    sensor = build(EbpfConfig(ring_kib=4), processes=NoProcesses(), host=Host(), boot="", health=Health())
+    sensor = build(EbpfConfig(ring_kib=4), host=Host(), boot="", health=Health())
     try:
         sensor.check()
     except SensorUnavailable as error:

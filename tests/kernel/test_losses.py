@@ -70,7 +70,7 @@ class Reader:
 
 @pytest.mark.parametrize("run", range(5))
 def test_what_happened_was_delivered_or_counted_as_refused(lab: Lab, server: Child, run: int) -> None:
-    hooks = Hooks(SMALLEST)
+    hooks = Hooks(SMALLEST, storm=0)
     try:
         reader = Reader(hooks)
         assert list(hooks.existing())  # the listener's owner is known by this
@@ -94,7 +94,7 @@ def test_what_happened_was_delivered_or_counted_as_refused(lab: Lab, server: Chi
 
 @pytest.mark.parametrize("run", range(3))
 def test_a_stalled_watch_says_how_much_it_lost_and_tells_the_rest_rightly(lab: Lab, server: Child, tmp_path: Path, run: int) -> None:
-    with Watch(lab, tmp_path / "watch", env={"OUTWATCH_SENSORS__EBPF__RING_KIB": "4"}) as watch:
+    with Watch(lab, tmp_path / "watch", env={"OUTWATCH_SENSORS__EBPF__RING_KIB": "4", "OUTWATCH_SENSORS__EBPF__STORM": "0"}) as watch:
         watch.process.send_signal(signal.SIGSTOP)
         pid, sent = done(lab, _MANY, SERVER, CONNECTIONS)
         watch.process.send_signal(signal.SIGCONT)

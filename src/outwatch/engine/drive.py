@@ -24,6 +24,7 @@ _BATCH = 256  # records that go through the fast lane before the loop may do som
 _LONGEST_PAUSE = 30.0  # seconds between attempts to restart a sensor
 _LOSSES_EVERY = 1.0  # seconds
 _LONGEST_HELD = 5.0  # seconds that a record waits for its look-ups
+_MOST_COUNT = 2**53 - 1
 _GRACE = 3.0  # seconds that a sensor has to end
 
 
@@ -71,7 +72,7 @@ class Drive:
         ``BrokenPipeError`` when the reader of the output has gone.
         """
         self._began = datetime.now(UTC)
-        handoff = Handoff(self._health, waits=not self._sensor.live)
+        handoff = Handoff(self._health)
         loop = asyncio.get_running_loop()
         self._end = lambda: _close_later(loop, handoff)
         thread = threading.Thread(
@@ -114,11 +115,11 @@ class Drive:
             host=self._host if self._sensor.live else None,
             event=Event(start=self._began, end=ended),
             sensor=self._sensor.name,
-            seen=tally.seen,
-            not_judged=tally.not_judged,
+            seen=_bounded(tally.seen),
+            not_judged=_bounded(tally.not_judged),
             verdicts=_positive(tally.verdicts),
             scopes=_positive(tally.scopes),
-            unattributed=sum(tally.unattributed.values()),
+            unattributed=_bounded(sum(tally.unattributed.values())),
             unattributed_why=_positive(tally.unattributed),
             lost=dict(health.lost),
             blind=(*self._sensor.blind(), *health.blind),
@@ -225,4 +226,9 @@ def _close_later(loop: asyncio.AbstractEventLoop, handoff: Handoff) -> None:
 
 
 def _positive(counts: dict[str, int]) -> dict[str, int]:
-    return {name: count for name, count in sorted(counts.items()) if count > 0}
+    return {name: _bounded(count) for name, count in sorted(counts.items()) if count > 0}
+
+
+def _bounded(count: int) -> int:
+    """Keep a sum of numbers that a hostile recording may have made up within what every reader of JSON takes (RFC 8259, 6)."""
+    return min(count, _MOST_COUNT)

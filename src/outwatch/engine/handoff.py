@@ -2,6 +2,8 @@
 
 ``loop.call_soon_threadsafe`` for each batch would look bounded and not be: a stalled loop piles the calls up. Here the
 batches wait in a deque under a lock, and the loop is woken only when it has nothing left.
+
+When it is full the sensor waits, also a live one: what happens meanwhile waits in the kernel, which counts what it can't hold.
 """
 
 import asyncio
@@ -17,13 +19,15 @@ LAYER = "handoff"
 
 
 class Handoff:
-    """A queue of batches between one thread and one event loop, bounded by the number of observations in it."""
+    """A queue of batches between one thread and one event loop, bounded by the number of observations in it.
 
-    def __init__(self, health: Health, *, capacity: int = 65_536, waits: bool = False) -> None:
-        """Hold at most ``capacity`` observations; when full, a sensor ``waits`` (a recording) or loses the batch (live)."""
+    What is handed over to a full queue after the end is counted as lost.
+    """
+
+    def __init__(self, health: Health, *, capacity: int = 8_192) -> None:
+        """Hold at most ``capacity`` observations."""
         self._health = health
         self._capacity = capacity
-        self._waits = waits
         self._batches: deque[Sequence[Observation]] = deque()
         self._held = 0
         self._closed = False
@@ -32,10 +36,10 @@ class Handoff:
         self._loop = asyncio.get_running_loop()
 
     def put(self, batch: Sequence[Observation]) -> None:
-        """Hand a batch over (sensor's thread). A single batch larger than the capacity is taken when the queue is empty."""
+        """Hand a batch over (sensor's thread), when there is room for it. A single batch larger than the capacity is taken when the queue is empty."""
         with self._room:
             while self._held and self._held + len(batch) > self._capacity:
-                if self._closed or not self._waits:
+                if self._closed:
                     self._health.lose(LAYER, len(batch))
                     return
                 self._room.wait(timeout=1.0)

@@ -10,7 +10,7 @@ _OVER = frozenset({"close", "failed"})
 class Latest:
     """Remembers records by id within fixed bounds; ``forgotten`` counts the open ones that had to go."""
 
-    def __init__(self, *, most_open: int = 200_000, most_ended: int = 10_000) -> None:
+    def __init__(self, *, most_open: int = 200_000, most_ended: int = 2_000) -> None:
         """Bound both kinds; the oldest goes first."""
         self.forgotten = 0
         self._most_open = most_open

@@ -74,8 +74,10 @@ class Pipeline:
         if isinstance(seen, Connection):
             seen = self._enriched(seen)
         if seen.network.direction == "ingress":
-            findings = replace(seen.outwatch, verdict=None, score=None, reasons=None)
-            return seen if findings == seen.outwatch else replace(seen, outwatch=findings)
+            findings = seen.outwatch
+            if findings.verdict is None and findings.score is None and findings.reasons is None:
+                return seen
+            return replace(seen, outwatch=replace(findings, verdict=None, score=None, reasons=None))
         return _with_verdict(seen, self._judge.judge(self._detections(seen)))
 
     def _enriched(self, connection: Connection) -> Connection:

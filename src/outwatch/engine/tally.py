@@ -28,8 +28,8 @@ class Tally:
     def count(self, now: Judged, before: Judged | None) -> None:
         """Count a record, and take back what an earlier revision of it was counted as."""
         if before is not None:
-            self._add(before, -1)
-        self._add(now, 1)
+            self._add(before, -_stands_for(before))
+        self._add(now, _stands_for(now))
 
     def _add(self, record: Judged, step: int) -> None:
         findings = record.outwatch
@@ -45,6 +45,12 @@ class Tally:
             self.scopes[record.network.scope or "unclassified"] += step
             if isinstance(findings.attribution, Unknown):
                 self.unattributed[findings.attribution.unknown] += step
+
+
+def _stands_for(record: Judged) -> int:
+    """Give the connections that a record stands for."""
+    count = record.outwatch.count
+    return 1 if count is None else count
 
 
 def has_facts(fields: Iterable[Field]) -> Reader | None:

@@ -216,6 +216,7 @@ class Reputation(_Part, frozen=True, kw_only=True):
 class Findings(_Part, frozen=True, kw_only=True):
     """What outwatch itself adds to a record (the ``outwatch.*`` keys).
 
+    ``count`` is how many connections the record stands for (absent: one), ``shared_with`` names other processes that used its socket.
     ``own`` is true for outwatch's own traffic, ``open_files`` are those its process holds open (only if asked for),
     ``last_seen`` is when a connection that had not ended was seen last (rows of reports).
     ``executable`` says what is odd about the executable's file: ``deleted``, ``memfd``, ``replaced`` (the path leads to another
@@ -226,6 +227,7 @@ class Findings(_Part, frozen=True, kw_only=True):
     attribution: Literal["exact", "inferred"] | Unknown | None = None
     count: Count | None = None
     subject: str | None = None
+    shared_with: tuple[Process, ...] | None = None
     executable: FileState | None = None
     open_files: tuple[str, ...] | None = None
     own: bool | None = None

@@ -16,8 +16,8 @@ if sys.platform != "linux":
 
 from outwatch.engine.health import Health
 from outwatch.errors import SensorUnavailable
-from outwatch.model.interfaces import NoProcesses
 from outwatch.model.records import Connection, Host, Unknown
+from outwatch.sensors.ebpf import EbpfConfig
 from outwatch.sensors.ebpf import sensor as module
 from outwatch.sensors.ebpf.decode import CLOSE, EXISTING, FAILED, INGRESS, KERNEL, LISTENS, OPEN, STATE, TOTAL, Flow, Program
 from outwatch.sensors.ebpf.sensor import Ebpf
@@ -51,10 +51,11 @@ class Kernel:
         self.programs: list[Program] = []
         self.batches: list[list[bytes]] = []
         self.carried: list[Flow | None] = []
-        self.lost = (0, 0)
+        self.lost = (0, 0, 0)
         self.forgotten: list[Flow] = []
         self.closed = 0
-        self.missing = ["UDP: not here"]
+        self.off = {"datagrams": "not here"}
+        self.storms: list[tuple[Flow, int] | None] = []
 
     def open_ring(self, taken: Callable[[bytes], None]) -> None:
         self._taken = taken
@@ -74,8 +75,17 @@ class Kernel:
     def totals(self) -> Iterator[Flow | None]:
         return iter(self.carried)
 
+    def bursts(self) -> Iterator[tuple[Flow, int] | None]:
+        return iter(self.storms)
+
     def forget(self, talk: Flow) -> None:
         self.forgotten.append(talk)
+
+    def forget_burst(self, one: Flow) -> None:
+        self.forgotten.append(one)
+
+    def blind(self) -> list[str]:
+        return [f"UDP: {reason}" for reason in self.off.values()]
 
     def refused(self) -> tuple[int, int]:
         return self.lost
@@ -87,7 +97,7 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel()
-    monkeypatch.setattr(module, "Hooks", lambda _size: kernel)
+    monkeypatch.setattr(module, "Hooks", lambda _size, **_: kernel)
     return kernel
 
 
@@ -98,7 +108,7 @@ def health() -> Health:
 
 @pytest.fixture
 def sensor(health: Health) -> Ebpf:
-    return Ebpf(4096, processes=NoProcesses(), host=Host(name="here"), boot="boot", health=health)
+    return Ebpf(EbpfConfig(), host=Host(name="here"), boot="boot", health=health)
 
 
 def observed(sensor: Ebpf, kernel: Kernel, *batches: list[Flow]) -> list[list[Connection]]:
@@ -221,7 +231,7 @@ def test_transports_have_their_names(sensor: Ebpf, kernel: Kernel, protocol: int
 
 
 def test_losses_are_counted_by_layer_and_once(sensor: Ebpf, kernel: Kernel, health: Health) -> None:
-    kernel.lost = (12, 3)
+    kernel.lost = (12, 3, 0)
     kernel.batches = [[b"no record", bytes(136)], []]
     for _ in sensor.observe(kernel.stop):
         pass
@@ -229,9 +239,9 @@ def test_losses_are_counted_by_layer_and_once(sensor: Ebpf, kernel: Kernel, heal
 
 
 def test_after_a_restart_losses_are_counted_from_the_new_programs_zero(sensor: Ebpf, kernel: Kernel, health: Health) -> None:
-    kernel.lost = (12, 0)
+    kernel.lost = (12, 0, 0)
     observed(sensor, kernel, [])
-    kernel.lost = (5, 0)
+    kernel.lost = (5, 0, 0)
     observed(sensor, kernel, [])
     assert health.lost["kernel ring"] == 17
     assert kernel.closed == 2
@@ -250,7 +260,7 @@ def test_what_hooks_are_missing_is_said(sensor: Ebpf, kernel: Kernel) -> None:
 
 
 def test_why_the_kernel_refuses_is_passed_on(sensor: Ebpf, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_size: int) -> None:
+    def refuse(_size: int, **_: object) -> None:
         raise SensorUnavailable("it needs CAP_BPF", "run it as root")
 
     monkeypatch.setattr(module, "Hooks", refuse)
@@ -265,7 +275,7 @@ def test_why_the_kernel_refuses_is_passed_on(sensor: Ebpf, monkeypatch: pytest.M
     )
 )
 def test_no_record_however_broken_stops_the_sensor(records: list[bytes]) -> None:
-    sensor = Ebpf(4096, processes=NoProcesses(), host=Host(), boot="", health=Health())
-    for record in records:
-        sensor._take(record)
-    assert len(sensor._batch()) + sensor._broken <= len(records)
+    sensor = Ebpf(EbpfConfig(), host=Host(), boot="", health=Health())
+    sensor._raw.extend(records)
+    sensor._take()
+    assert len(sensor._connections.changed()) + sensor._broken <= len(records)

@@ -13,6 +13,7 @@ assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, whi
 
 _START_TIME = 19  # of the fields behind the name in /proc/PID/stat: starttime is the 22nd of all
 _COMM_LENGTH = 15
+_USERS_AGAIN = 1.0  # seconds until the file of accounts is looked at again
 _MOST_CMDLINE = 1 << 18
 _MARKED = 4096  # bytes of the arguments that tell one program from the next
 _DELETED = " (deleted)"
@@ -26,6 +27,7 @@ class LinuxReader:
         self._proc = proc
         self._passwd = Path(passwd)
         self._users: tuple[float, dict[str, str]] = (-1.0, {})
+        self._users_read = -_USERS_AGAIN
         self._tick = os.sysconf("SC_CLK_TCK")
         self._mount_namespace = _link(f"{proc}/self/ns/mnt")
 
@@ -121,6 +123,9 @@ class LinuxReader:
 
     def user_name(self, user_id: str | None) -> str | None:
         """Name an account by its id, from the file alone."""
+        now = time.monotonic()
+        if now - self._users_read < _USERS_AGAIN and user_id in self._users[1]:
+            return self._users[1][user_id]
         try:
             changed = self._passwd.stat().st_mtime
             if changed != self._users[0]:
@@ -130,6 +135,7 @@ class LinuxReader:
                     if len(row) > 2:  # noqa: PLR2004 - name, password, id
                         users.setdefault(row[2], row[0])  # the first counts, as for getpwuid(3)
                 self._users = (changed, users)
+            self._users_read = now
         except OSError:
             return None
         return self._users[1].get(user_id) if user_id else None

@@ -3,20 +3,26 @@
 import sys
 from collections.abc import Iterator, Sequence
 from threading import Event as StopEvent
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
 from outwatch.engine.health import Health
 from outwatch.errors import SensorUnavailable
-from outwatch.model.interfaces import Part, PartConfig, ProcessTable, Sensor
+from outwatch.model.interfaces import Part, PartConfig, Sensor
 from outwatch.model.records import Host, Observation
 
 
 class EbpfConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``ring_kib``: memory for what the kernel has seen and we have not read yet, a power of two."""
+    """``ring_kib``: memory for what the kernel has seen and we have not read yet, a power of two.
+
+    Of connections of one process to one place, those beyond ``storm`` in a second are counted together (0: never). ``without``
+    names hooks that stay off.
+    """
 
     ring_kib: Annotated[int, msgspec.Meta(ge=4, le=1 << 20)] = 4096
+    storm: Annotated[int, msgspec.Meta(ge=0, le=1 << 31)] = 2000
+    without: tuple[Literal["datagrams", "sharing", "storms"], ...] = ()
 
 
 class Elsewhere:
@@ -38,12 +44,12 @@ class Elsewhere:
         return ["everything"]
 
 
-def build(config: EbpfConfig, *, processes: ProcessTable, host: Host, boot: str, health: Health) -> Sensor:
-    """Make the sensor; its modules can be imported on Linux only."""
+def build(config: EbpfConfig, *, host: Host, boot: str, health: Health, overrun: bool = False) -> Sensor:
+    """Make the sensor; its modules can be imported on Linux only. With ``overrun`` it shows how it looks when something is lost."""
     if sys.platform == "linux":
         from outwatch.sensors.ebpf.sensor import Ebpf  # noqa: PLC0415
 
-        return Ebpf(config.ring_kib << 10, processes=processes, host=host, boot=boot, health=health)
+        return Ebpf(config, host=host, boot=boot, health=health, overrun=overrun)
     return Elsewhere()
 
 

@@ -49,8 +49,13 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
+typedef struct {
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	u16 sk_type;
 	u16 sk_protocol;
 	int sk_err;
@@ -60,11 +65,32 @@ struct inet_sock {
 	__be16 inet_sport;
 };
 
+struct inet_connection_sock {
+	void *icsk_ulp_data;
+};
+
 struct tcp_sock {
 	u64 bytes_sent;
 	u64 bytes_received;
 	u64 bytes_retrans;
-} __attribute__((preserve_access_index));
+	bool is_mptcp;
+};
+
+struct mptcp_subflow_context {
+	struct sock *conn;
+};
+
+struct mptcp_pm_data {
+	u8 subflows;          /* beside the first one; until Linux 6.17 */
+	u8 extra_subflows;    /* the same since */
+};
+
+struct mptcp_sock {
+	u64 bytes_sent;       /* since Linux 6.5, like the other two */
+	u64 bytes_received;
+	u64 bytes_retrans;
+	struct mptcp_pm_data pm;
+};
 
 struct qstr {
 	const u8 *name;

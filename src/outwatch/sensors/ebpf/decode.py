@@ -3,15 +3,19 @@
 import struct
 from typing import NamedTuple
 
-OPEN, STATE, CLOSE, EXEC, FORK, EXIT, TOTAL = range(1, 8)
+OPEN, STATE, CLOSE, EXEC, FORK, EXIT, TOTAL, SHARE, BURST = range(1, 10)
 """Kinds of records."""
 
-KINDS = 8
+KINDS = 10
 """How many kinds there are; 0 counts what a map refused."""
 
 INGRESS, FAILED, KERNEL, EXISTING, LISTENS = 1, 2, 4, 8, 16
 """Flags of a flow."""
 
+_FLOWS = frozenset({OPEN, STATE, CLOSE, TOTAL, SHARE})
+_BEGINS = frozenset({bytes([OPEN]), bytes([STATE])})
+_OVER, _ANOTHER = bytes([CLOSE]), bytes([EXEC])
+_TCP = (6).to_bytes(2, "little")
 _HEAD = struct.Struct("<HBBIQ")
 _FLOW = struct.Struct("<HBBIQ6Q3I6H16s16s16s")
 _LIFE = struct.Struct("<HBBIQ2Q2I")
@@ -19,8 +23,11 @@ _PROGRAM = struct.Struct("<HBBIQ4Q7IHBB16s")
 _SLOTS, _SLOT = 16, 64
 _ARGS_AT = _PROGRAM.size + _SLOTS * _SLOT
 _MOST_ARGS = 1024
-FLOW_SIZE, PROGRAM_SIZE = _FLOW.size, _ARGS_AT
-"""Bytes of a flow, and of a program without its arguments: iterators write one after another."""
+_COUNT = struct.Struct("<Q")
+FLOW_SIZE, PROGRAM_SIZE, BURST_SIZE = _FLOW.size, _ARGS_AT, _FLOW.size + _COUNT.size
+"""Bytes of a flow, of a program without its arguments, and of a burst: iterators write one after another."""
+
+_KIND, _ID, _PID, _PROTOCOL, _PROGRAM_PID = slice(2, 3), slice(16, 24), slice(64, 68), slice(78, 80), slice(48, 52)
 
 
 class Flow(NamedTuple):
@@ -88,7 +95,7 @@ def decode(data: bytes) -> Flow | Life | Program | None:
     size, kind, _flags, _cpu, _time = _HEAD.unpack_from(data)
     if size != len(data):
         return None
-    if kind in {OPEN, STATE, CLOSE, TOTAL}:
+    if kind in _FLOWS:
         return flow(data)
     if kind in {FORK, EXIT}:
         return _life(data)
@@ -101,6 +108,26 @@ def flow(data: bytes) -> Flow | None:
         return None
     _size, kind, flags, _cpu, time, *rest = _FLOW.unpack(data)
     return Flow(kind, flags, time, *rest)
+
+
+def burst(data: bytes) -> tuple[Flow, int] | None:
+    """Read connections that were counted together, and how many they are."""
+    known = flow(data[:FLOW_SIZE])
+    return (known, _COUNT.unpack_from(data, FLOW_SIZE)[0]) if known is not None and len(data) == BURST_SIZE else None
+
+
+def needed(records: list[bytes]) -> list[bytes]:
+    """Leave out what was said of TCP connections whose end is told in the same breath: the end repeats it.
+
+    Not of processes that ran another program meanwhile: who they were is asked when a connection is first told.
+    """
+    over = {data[_ID] for data in records if data[_KIND] == _OVER}
+    if not over:
+        return records
+    changed = {data[_PROGRAM_PID] for data in records if data[_KIND] == _ANOTHER}
+    return [
+        data for data in records if data[_ID] not in over or data[_KIND] not in _BEGINS or data[_PROTOCOL] != _TCP or data[_PID] in changed
+    ]
 
 
 def _life(data: bytes) -> Life | None:

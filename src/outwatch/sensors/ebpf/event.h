@@ -9,7 +9,9 @@
 #define EVENT_FORK 5
 #define EVENT_EXIT 6
 #define EVENT_TOTAL 7     /* an open connection, with what it has carried so far */
-#define EVENT_KINDS 8
+#define EVENT_SHARE 8     /* another process uses the socket: it is the one named */
+#define EVENT_BURST 9     /* connections that were not told one by one, counted together */
+#define EVENT_KINDS 10
 
 #define FLAG_INGRESS 1    /* opened from outside */
 #define FLAG_FAILED 2     /* never answered */
@@ -49,6 +51,11 @@ struct flow {
 	u8 local[16];
 	u8 remote[16];
 	char comm[16];
+};
+
+struct burst {            /* BURST: id and time are those of the first and the last of them */
+	struct flow flow;
+	u64 count;
 };
 
 struct life {             /* FORK: pid is the child; EXIT */

@@ -1,15 +1,17 @@
 """The programs in the kernel: loaded, attached, and read; what this kernel lacks is left out and said."""
 
 import contextlib
+import itertools
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib.resources import files
+from typing import NamedTuple
 
 from outwatch.errors import SensorUnavailable
 from outwatch.guard.rights import capabilities
-from outwatch.sensors.ebpf.decode import FLOW_SIZE, KINDS, PROGRAM_SIZE, Flow, Program, decode, flow
+from outwatch.sensors.ebpf.decode import BURST_SIZE, FAILED, FLOW_SIZE, INGRESS, KINDS, PROGRAM_SIZE, Flow, Program, burst, decode, flow
 from outwatch.sensors.ebpf.libbpf import BpfObject, Ring
 
 if sys.platform == "linux":
@@ -19,57 +21,102 @@ assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, whi
 
 _BTF = "/sys/kernel/btf/vmlinux"
 _RIGHTS = frozenset({"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"})
-_NEEDED = ("tcp_state", "process_exec", "process_fork", "process_exit")
-_DATAGRAMS = ("socket_create", "socket_release", "packet_out", "packet_in", "talk_totals")
 _COUNT = struct.Struct("<QQ")  # struct count: happened, refused
 _PEER = struct.Struct("<Q16sHHI")  # struct peer
+_PLACE = struct.Struct("<QII16sHBBBBH")  # struct place
 _PIECE = 65_536
+
+
+class Hook(NamedTuple):
+    """Programs that belong together, the iterators among them, and what stays unseen without them (empty: the sensor can't do without)."""
+
+    name: str
+    programs: tuple[str, ...]
+    iterators: tuple[str, ...] = ()
+    unseen: str = ""
+    to_cgroups: bool = False
+
+
+TCP = Hook("tcp", ("tcp_held", "tcp_free"), ("existing", "totals"))
+PROCESSES = Hook("processes", ("process_exec", "process_fork", "process_exit"), ("running",))
+DATAGRAMS = Hook(
+    "datagrams",
+    ("socket_create", "socket_release", "packet_out", "packet_in"),
+    ("talk_totals",),
+    "UDP, ICMP, SCTP and raw sockets",
+    to_cgroups=True,
+)
+SHARING = Hook("sharing", ("socket_sent", "socket_received"), (), "AF_PACKET, and other processes that use somebody's socket")
+STORMS = Hook("storms", (), ("burst_totals",), "storms counted together: they fill the ring instead")
+HOOKS = (TCP, PROCESSES, DATAGRAMS, SHARING, STORMS)
+"""All that there are."""
+
+_OPTIONAL = (SHARING, STORMS, DATAGRAMS)
+_OVER = {"totals": "owners", "talk_totals": "talks", "burst_totals": "bursts"}  # the map that an iterator goes through
 
 
 class Hooks:
     """All programs of the object, attached where this kernel lets them.
 
-    ``missing`` says in words what could not be attached and what that costs.
+    ``off`` has the reason for each hook that is not on.
     """
 
-    def __init__(self, ring_bytes: int) -> None:
-        """Load and attach; ``SensorUnavailable`` if TCP and processes can't be seen."""
+    def __init__(self, ring_bytes: int, *, storm: int = 2000, without: Collection[str] = ()) -> None:
+        """Load and attach all but those called ``without``; ``SensorUnavailable`` if TCP and processes can't be seen.
+
+        ``storm`` connections of one process to one place in a second are told one by one (0: all of them).
+        """
         lacking = _RIGHTS - capabilities()
         if lacking and "CAP_SYS_ADMIN" not in capabilities():
             raise SensorUnavailable(f"it needs {', '.join(sorted(lacking))}", "run it as root")
         if not os.path.exists(_BTF):
             raise SensorUnavailable(f"this kernel does not describe itself ({_BTF} is missing)", "use a kernel with CONFIG_DEBUG_INFO_BTF")
-        self.missing: list[str] = []
+        self.off: dict[str, str] = dict.fromkeys(without, "switched off")
+        if not storm:
+            self.off.setdefault(STORMS.name, "switched off")
         self._ring: Ring | None = None
+        self._object = self._loaded(ring_bytes, storm)
         try:
-            self._object = _loaded(ring_bytes, ())
-            self._datagrams = True
-        except SensorUnavailable as error:
-            self._object = _loaded(ring_bytes, _DATAGRAMS)
-            self._datagrams = False
-            self.missing.append(f"UDP, ICMP and raw sockets: {error.reason}")
-        try:
-            for name in _NEEDED:
-                self._object.attach(name)
-            if self._datagrams:
-                self._attach_to_cgroups()
-            self._running = self._object.iterator("running")
-            self._existing = self._object.iterator("existing")
-            self._totals = [self._object.iterator("totals", "owners")]
-            if self._datagrams:
-                self._totals.append(self._object.iterator("talk_totals", "talks"))
+            for hook in HOOKS:
+                self._attach(hook)
+            self._iterators = {
+                name: self._object.iterator(name, _OVER.get(name)) for hook in HOOKS if hook.name not in self.off for name in hook.iterators
+            }
         except SensorUnavailable:
             self._object.close()
             raise
 
-    def _attach_to_cgroups(self) -> None:
+    def _loaded(self, ring_bytes: int, storm: int) -> BpfObject:
+        """Load with as few hooks left out as the kernel asks for."""
+        first: SensorUnavailable | None = None
+        wished = [hook for hook in _OPTIONAL if hook.name not in self.off]
+        for number in range(len(wished) + 1):
+            for dropped in itertools.combinations(wished, number):
+                names = {*self.off, *(hook.name for hook in dropped)}
+                try:
+                    image = _loaded(ring_bytes, 0 if STORMS.name in names else storm, [hook for hook in HOOKS if hook.name in names])
+                except SensorUnavailable as error:
+                    first = first or error
+                    continue
+                self.off |= {hook.name: first.reason if first else "" for hook in dropped}
+                return image
+        raise first or SensorUnavailable("the kernel does not take the BPF programs", "see outwatch doctor")
+
+    def _attach(self, hook: Hook) -> None:
+        if hook.name in self.off:
+            return
         try:
-            with cgroup_root() as folder:
-                for name in _DATAGRAMS[:4]:
+            with cgroup_root() if hook.to_cgroups else contextlib.nullcontext() as folder:
+                for name in hook.programs:
                     self._object.attach(name, folder)
         except (SensorUnavailable, OSError) as error:
-            reason = error.reason if isinstance(error, SensorUnavailable) else error.strerror
-            self.missing.append(f"UDP, ICMP and raw sockets: {reason}")
+            if hook not in _OPTIONAL:
+                raise
+            self.off[hook.name] = error.reason if isinstance(error, SensorUnavailable) else str(error.strerror)
+
+    def blind(self) -> list[str]:
+        """Say what stays unseen because a hook is off."""
+        return [f"{hook.unseen}: {self.off[hook.name]}" for hook in HOOKS if hook.unseen and hook.name in self.off]
 
     def open_ring(self, taken: Callable[[bytes], None]) -> None:
         """Begin to read records; ``taken`` gets each."""
@@ -82,24 +129,28 @@ class Hooks:
 
     def running(self) -> Iterator[Program]:
         """Yield every process that runs."""
-        for record in self._records(self._running, PROGRAM_SIZE):
+        for record in self._records("running", PROGRAM_SIZE):
             event = decode(record)
             if isinstance(event, Program):
                 yield event
 
     def existing(self) -> Iterator[Flow | None]:
         """Yield every socket that some process holds."""
-        return (flow(record) for record in self._records(self._existing, FLOW_SIZE))
+        return (flow(record) for record in self._records("existing", FLOW_SIZE))
 
     def totals(self) -> Iterator[Flow | None]:
         """Yield connections that have carried something since the last time, and all talks with further peers of a socket."""
-        for iterator in self._totals:
-            for record in self._records(iterator, FLOW_SIZE):
+        for name in ("totals", "talk_totals"):
+            for record in self._records(name, FLOW_SIZE):
                 yield flow(record)
 
-    def _records(self, iterator: int, size: int) -> Iterator[bytes]:
+    def bursts(self) -> Iterator[tuple[Flow, int] | None]:
+        """Yield connections that were counted together, and how many each stands for."""
+        return (burst(record) for record in self._records("burst_totals", BURST_SIZE))
+
+    def _records(self, name: str, size: int) -> Iterator[bytes]:
         left = b""
-        for piece in self._object.read(iterator, _PIECE):
+        for piece in self._object.read(self._iterators[name], _PIECE) if name in self._iterators else ():
             data = left + piece
             whole = len(data) - len(data) % size
             for at in range(0, whole, size):
@@ -110,10 +161,18 @@ class Hooks:
         """Give up the place of a talk that is over."""
         self._object.delete("talks", _PEER.pack(talk.socket, talk.remote, talk.remote_port, talk.family, 0))
 
-    def refused(self) -> tuple[int, int]:
-        """Count what found no room since the start: in the ring, and in the map of talks."""
+    def forget_burst(self, one: Flow) -> None:
+        """Give up the place of a storm that is over."""
+        port = one.local_port if one.flags & INGRESS else one.remote_port
+        flags = one.flags & (INGRESS | FAILED)
+        key = _PLACE.pack(one.start, one.pid, one.netns, one.remote, port, one.family, one.protocol & 0xFF, flags, 0, one.error)
+        self._object.delete("bursts", key)
+
+    def refused(self) -> tuple[int, int, int]:
+        """Count what was lost since the start: no room in the ring, no room in the map of talks, a program that could not be entered."""
         sums = [sum(_COUNT.unpack(value)[1] for value in self._object.per_cpu("counts", kind, _COUNT.size)) for kind in range(KINDS)]
-        return sum(sums[1:]), sums[0]
+        programs = [name for hook in HOOKS if hook.name not in self.off and not hook.to_cgroups for name in hook.programs]
+        return sum(sums[1:]), sums[0], sum(self._object.misses(name) for name in programs)
 
     def close(self) -> None:
         """Take everything out of the kernel."""
@@ -123,13 +182,15 @@ class Hooks:
         self._object.close()
 
 
-def _loaded(ring_bytes: int, without: tuple[str, ...]) -> BpfObject:
+def _loaded(ring_bytes: int, storm: int, without: Collection[Hook]) -> BpfObject:
     image = BpfObject(files("outwatch.sensors.ebpf").joinpath("connect.bpf.o").read_bytes())
     with contextlib.ExitStack() as undo:
         undo.callback(image.close)
         image.resize("ring", ring_bytes)
-        for name in without:
-            image.leave_out(name)
+        image.set_constants(storm.to_bytes(4, sys.byteorder))
+        for hook in without:
+            for name in (*hook.programs, *hook.iterators):
+                image.leave_out(name)
         image.load()
         undo.pop_all()
     return image

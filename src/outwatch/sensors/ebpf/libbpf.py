@@ -6,6 +6,7 @@ Every pointer function has its result type set: ctypes would cut pointers to 32 
 import ctypes
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterator
 from ctypes import CFUNCTYPE, byref, c_char_p, c_int, c_long, c_size_t, c_uint32, c_void_p
 from typing import Any
@@ -14,6 +15,7 @@ from outwatch.errors import SensorUnavailable
 
 _LIBRARY = "libbpf.so.1"
 _REMEDY = "apt install libbpf1 (or your system's package of libbpf 1.0 or later)"
+_INFO, _MISSES_AT = 224, 216  # bytes of struct bpf_prog_info up to recursion_misses, which ends there (linux/bpf.h)
 _MOST_SAID = 4000  # characters of libbpf's own words that are kept
 
 _Print = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
@@ -33,9 +35,12 @@ _OTHER_CALLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_object__load": (c_int, (c_void_p,)),
     "bpf_object__close": (None, (c_void_p,)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
+    "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_program__set_autoload": (c_int, (c_void_p, ctypes.c_bool)),
     "bpf_map__fd": (c_int, (c_void_p,)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
+    "bpf_map__set_initial_value": (c_int, (c_void_p, c_void_p, c_size_t)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
@@ -132,6 +137,11 @@ class BpfObject:
         if self._libbpf.bpf_map__set_max_entries(self._map(name), entries):
             raise self._unavailable(f"the map {name} can't have {entries} entries", "choose another size")
 
+    def set_constants(self, data: bytes) -> None:
+        """Set all constants of the programs (``.rodata``) before they are loaded."""
+        if self._libbpf.bpf_map__set_initial_value(self._map(".rodata"), data, len(data)):
+            raise self._unavailable("the programs' constants can't be set", "install outwatch anew")
+
     def load(self) -> None:
         """Load maps and programs into the kernel; ``SensorUnavailable`` if it refuses."""
         ctypes.set_errno(0)
@@ -189,6 +199,13 @@ class BpfObject:
         if self._libbpf.bpf_map_lookup_elem(self.map_descriptor(name), byref(number), values):
             return []
         return [values.raw[at : at + size] for at in range(0, len(values), size)]
+
+    def misses(self, name: str) -> int:
+        """Count how often the kernel did not enter a program because it ran already on that processor (told since Linux 5.12)."""
+        info, length = ctypes.create_string_buffer(_INFO), c_uint32(_INFO)
+        if self._libbpf.bpf_obj_get_info_by_fd(self._libbpf.bpf_program__fd(dict(self.programs())[name]), info, byref(length)):
+            return 0
+        return int.from_bytes(info.raw[_MISSES_AT:_INFO], sys.byteorder) if length.value >= _INFO else 0
 
     def delete(self, name: str, key: bytes) -> None:
         """Delete an entry of a map, if it is there."""

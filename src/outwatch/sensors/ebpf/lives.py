@@ -13,11 +13,13 @@ from outwatch.guard.text import cleaned
 from outwatch.model.identity import entity_id
 from outwatch.model.records import FileState, Process
 from outwatch.sensors.ebpf.decode import EXIT, Life, Program
+from outwatch.sensors.ebpf.mounts import Mounts
 
 assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, which then knows what there is
 
-_MOST_ENDED = 20_000  # processes that are remembered after their end
+_MOST_ENDED = 4_000  # processes that are remembered after their end
 _MOST = 200_000
+_MOST_FIRSTS = 20_000
 _MOST_DEPTH = 62
 _MINOR_BITS = 20  # of the kernel's own device numbers (include/linux/kdev_t.h)
 
@@ -52,8 +54,10 @@ class Lives:
         self._when = when
         self._tick = tick
         self._mntns = mount_namespace
+        self._mounts = Mounts()
         self._known: OrderedDict[Key, _One] = OrderedDict()
         self._ended: OrderedDict[Key, None] = OrderedDict()
+        self._firsts: OrderedDict[Key, int] = OrderedDict()  # pid and tick, and when exactly the first process of these began
 
     def see(self, event: Life | Program) -> None:
         """Take note of a beginning, an end, or another program."""
@@ -85,13 +89,21 @@ class Lives:
         if one is None or one.program is None:
             return None
         if one.described is None:
-            one.described, one.state = self._process(key, one, _MOST_DEPTH), _state(one.program, self._mntns)
+            one.described, one.state = self._process(key, one, _MOST_DEPTH), _state(one.program, self._mntns, self._mounts)
         return one.described, one.state
 
     def bare(self, key: Key) -> Process:
         """Give what makes a process itself; its start is spelled in clock ticks, as /proc has it."""
         pid, start = key
-        return Process(pid=pid, start=self._when(start), entity_id=entity_id(self._boot, pid, str(start // self._tick)))
+        return Process(pid=pid, start=self._when(start), entity_id=entity_id(self._boot, pid, self._exact(pid, start)))
+
+    def _exact(self, pid: int, start: int) -> str:
+        """Spell a start in clock ticks; with the rest of its nanoseconds if another process began with this pid in the same tick."""
+        tick, rest = divmod(start, self._tick)
+        first = self._firsts.setdefault((pid, tick), start)
+        if len(self._firsts) > _MOST_FIRSTS:
+            self._firsts.popitem(last=False)
+        return str(tick) if first == start else f"{tick}.{rest}"
 
     def _process(self, key: Key, one: _One, depth: int) -> Process:
         bare, program = self.bare(key), one.program
@@ -111,12 +123,14 @@ class Lives:
         )
 
 
-def _state(program: Program, mount_namespace: int | None) -> FileState | None:
+def _state(program: Program, mount_namespace: int | None, mounts: Mounts) -> FileState | None:
     """Say what is odd about the file that a program was started from."""
     if not program.links:
         return "memfd" if program.path.startswith(b"/memfd:") else "deleted"
     if program.cut or len(program.path) == 1:
         return None  # the path is not known whole
+    if mounts.may_hang(program.path):
+        return "other_namespace" if program.mntns != mount_namespace else None
     try:
         facts = os.stat(program.path)
     except OSError:

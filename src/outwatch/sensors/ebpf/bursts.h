@@ -1,0 +1,106 @@
+/* Storms: short connections of one process to one place, too many to be told one by one, are counted together.
+ *
+ * Nothing is lost by it: what is counted here has its number, its bytes and its process.
+ */
+#ifndef OUTWATCH_BURSTS_H
+#define OUTWATCH_BURSTS_H
+
+#define RATES 32768
+#define SECOND_BITS 30    /* of nanoseconds: a little more than one second */
+#define STORM_SHORT 16    /* in place of storm while the ring is more than half full */
+
+/* Connections of one process to one place in a second from which on they are counted together; 0: never. */
+const volatile u32 storm = 2000;
+
+struct place {
+	u64 start;            /* of the process */
+	u32 pid;
+	u32 netns;
+	u64 address[2];       /* of the other end */
+	u16 port;             /* that was called */
+	u8 family;
+	u8 protocol;
+	u8 flags;             /* INGRESS, FAILED */
+	u8 unused;
+	u16 error;
+};
+
+struct gathered {
+	struct flow flow;     /* like the first of them, with the totals of all */
+	u64 count;
+	u64 last;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct place);
+	__type(value, struct gathered);
+} bursts SEC(".maps");
+
+/* Places that share a cell are counted together a little earlier: no harm is done. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, RATES);
+	__type(key, u32);
+	__type(value, struct rate);
+} rates SEC(".maps");
+
+static __always_inline void place_of(struct place *place, const struct flow *flow)
+{
+	place->start = flow->start;
+	place->pid = flow->pid;
+	place->netns = flow->netns;
+	__builtin_memcpy(place->address, flow->remote, 16);
+	place->port = flow->head.flags & FLAG_INGRESS ? flow->local_port : flow->remote_port;
+	place->family = flow->family;
+	place->protocol = flow->protocol;
+	place->flags = flow->head.flags & (FLAG_INGRESS | FLAG_FAILED);
+	place->unused = 0;
+	place->error = flow->error;
+}
+
+/* Tell whether there have been so many like this one in this second that it is not told by itself. */
+static __always_inline bool is_storm(const struct flow *flow)
+{
+	u64 mixed = flow->start ^ ((u64)flow->pid << 32) ^ flow->netns;
+	struct place place;
+	struct rate *rate;
+	u32 cell, most;
+
+	if (!storm || flow->head.flags & FLAG_EXISTING)
+		return 0;
+	place_of(&place, flow);
+	mixed = (mixed ^ place.address[0]) * 0x9e3779b97f4a7c15ULL;
+	mixed = (mixed ^ (mixed >> 29) ^ place.address[1] ^ ((u64)place.port << 16) ^ place.flags) * 0xbf58476d1ce4e5b9ULL;
+	cell = (mixed >> 40) % RATES;
+	rate = bpf_map_lookup_elem(&rates, &cell);
+	most = fill() == 2 ? STORM_SHORT : storm;
+	return rate && one_more(rate, bpf_ktime_get_boot_ns() >> SECOND_BITS) > most;
+}
+
+/* Count a connection that is over with the others like it; false if there is no room for another kind of them. */
+static __always_inline bool gather(const struct flow *flow)
+{
+	struct gathered *burst, fresh = {};
+	struct place place;
+
+	place_of(&place, flow);
+	burst = bpf_map_lookup_elem(&bursts, &place);
+	if (!burst) {
+		fresh.flow = *flow;
+		fresh.flow.sent = fresh.flow.received = 0;
+		bpf_map_update_elem(&bursts, &place, &fresh, BPF_NOEXIST);  /* another processor may have been here before */
+		burst = bpf_map_lookup_elem(&bursts, &place);
+		if (!burst)
+			return 0;
+	}
+	__sync_fetch_and_add(&burst->count, 1);
+	__sync_fetch_and_add(&burst->flow.sent, flow->sent);
+	__sync_fetch_and_add(&burst->flow.received, flow->received);
+	burst->last = flow->head.time;
+	return 1;
+}
+
+#endif

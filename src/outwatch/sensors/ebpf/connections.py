@@ -1,0 +1,251 @@
+"""What the kernel says of connections, put together: of each the last word until it is asked for."""
+
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from socket import AF_INET, AF_INET6, inet_ntop
+from typing import Literal
+
+from msgspec.structs import replace
+
+from outwatch.model.records import (
+    Connection,
+    Destination,
+    Event,
+    FileState,
+    Findings,
+    Host,
+    Network,
+    Observation,
+    Process,
+    Source,
+    Unknown,
+    User,
+)
+from outwatch.sensors.ebpf import decode
+from outwatch.sensors.ebpf.decode import Flow
+
+if sys.platform == "linux":
+    from outwatch.sensors.ebpf.lives import Lives
+
+assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, which then knows what there is
+
+_NAME = "ebpf"
+_MOST_OPEN = 200_000
+_MOST_SHARED = 10_000  # sockets of which it is known that several processes use them
+_TCP, _ICMP = 6, frozenset({1, 58})
+_TRANSPORTS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp", 132: "sctp"}
+_AF_PACKET, _SOCK_RAW = 17, 3
+_ANYWHERE = bytes(16)
+_CPU_BITS = 10  # of an id; the rest is when the connection was tried
+
+
+class Connections:
+    """The table of connections that are open, and what has changed since the last batch."""
+
+    def __init__(self, lives: Lives, when: Callable[[int], datetime], host: Host) -> None:
+        """Take who knows processes, what turns nanoseconds of the boot clock into a time, and this machine."""
+        self._lives = lives
+        self._when = when
+        self._host = host
+        self._salt = int.from_bytes(os.urandom(8))
+        self._open: OrderedDict[int, Connection] = OrderedDict()
+        self._changed: dict[int, Connection] = {}
+        self._shared: OrderedDict[int, tuple[Process, ...]] = OrderedDict()
+        self._listening: set[tuple[int, int, int, bytes]] = set()  # namespace, protocol, port, address
+        self._sockets_gone: set[int] = set()
+
+    def clear(self) -> None:
+        """Forget everything: the programs in the kernel begin anew."""
+        self._open.clear()
+        self._changed.clear()
+        self._shared.clear()
+        self._sockets_gone.clear()
+
+    def listening(self, flow: Flow) -> None:
+        """Take note that somebody waits for callers."""
+        self._listening.add((flow.netns, flow.protocol, flow.local_port, flow.local))
+
+    def changed(self) -> list[Observation]:
+        """Give what has changed since the last call: of each connection the last word only."""
+        batch: list[Observation] = list(self._changed.values())
+        self._changed.clear()
+        return batch
+
+    def sockets_gone(self) -> set[int]:
+        """Give the sockets that were closed since the last call."""
+        gone, self._sockets_gone = self._sockets_gone, set()
+        return gone
+
+    def get(self, identity: int) -> Connection | None:
+        """Give an open connection."""
+        return self._open.get(identity)
+
+    def see(self, flow: Flow) -> None:
+        """Bring what is known of a connection up to date; one that was never spoken of begins here."""
+        if flow.kind == decode.SHARE:
+            self._share(flow)
+            return
+        known = self._changed.get(flow.id) or self._open.get(flow.id)
+        record = self._moved(known, flow) if known is not None else self._opened(flow)
+        self._changed[flow.id] = record
+        if flow.kind == decode.CLOSE:
+            self._open.pop(flow.id, None)
+            if self._shared:
+                self._shared.pop(flow.id, None)
+            if flow.protocol != _TCP:
+                self._sockets_gone.add(flow.socket)
+            return
+        self._open[flow.id] = record
+        if len(self._open) > _MOST_OPEN:
+            self._open.popitem(last=False)
+
+    def see_burst(self, flow: Flow, count: int, *, over: bool) -> None:
+        """Tell connections that were counted together as one record."""
+        known = self._open.get(flow.id)
+        if known is None:
+            known = self._opened(flow._replace(kind=decode.CLOSE))
+            known = replace(known, source=replace(known.source, port=None))
+        ingress = known.network.direction == "ingress"
+        sent, received = (flow.received, flow.sent) if ingress else (flow.sent, flow.received)
+        failed = bool(flow.flags & decode.FAILED)
+        end = max(known.timestamp, self._when(flow.time))
+        record = replace(
+            known,
+            event=Event(action="failed" if failed else "close" if over else "traffic", start=known.timestamp, end=end),
+            source=replace(known.source, bytes=sent),
+            destination=replace(known.destination, bytes=received),
+            outwatch=replace(known.outwatch, count=count),
+        )
+        self._changed[flow.id] = record
+        if over:
+            self._open.pop(flow.id, None)
+        else:
+            self._open[flow.id] = record
+
+    def carried(self, flow: Flow) -> bool:
+        """Tell whether a connection has carried anything since it was told last."""
+        record = self._open[flow.id]
+        sent, received = (flow.received, flow.sent) if record.network.direction == "ingress" else (flow.sent, flow.received)
+        return (record.source.bytes, record.destination.bytes) != (sent, received)
+
+    def _share(self, flow: Flow) -> None:
+        """Name another process that uses a socket."""
+        told = self._lives.describe((flow.pid, flow.start))
+        process = replace(told[0], parent=None) if told else self._lives.bare((flow.pid, flow.start))
+        users = (*self._shared.get(flow.id, ()), process)
+        self._shared[flow.id] = users
+        if len(self._shared) > _MOST_SHARED:
+            self._shared.popitem(last=False)
+        known = self._changed.get(flow.id) or self._open.get(flow.id)
+        if known is not None:
+            record = replace(known, outwatch=replace(known.outwatch, shared_with=users))
+            self._changed[flow.id] = record
+            if flow.id in self._open:
+                self._open[flow.id] = record
+
+    def _opened(self, flow: Flow) -> Connection:
+        began = self._when(flow.id >> _CPU_BITS if flow.protocol == _TCP or flow.kind != decode.OPEN else flow.time)
+        existing = bool(flow.flags & decode.EXISTING)
+        ingress = bool(flow.flags & decode.INGRESS) or (existing and self._is_listener(flow))
+        process, findings, user = self._owner(flow)
+        if self._shared and flow.socket in self._shared:
+            findings = replace(findings, shared_with=self._shared[flow.socket])
+        local, local_port = _address(flow.family, flow.local), flow.local_port or None
+        remote, remote_port = _address(flow.family, flow.remote), flow.remote_port or None
+        sent: int | None = flow.sent
+        received: int | None = flow.received
+        if flow.kind == decode.OPEN or (existing and flow.protocol != _TCP):
+            sent = received = None
+        if ingress:
+            source, destination = Source(ip=remote, port=remote_port, bytes=received), Destination(ip=local, port=local_port, bytes=sent)
+        else:
+            source, destination = Source(ip=local, port=local_port, bytes=sent), Destination(ip=remote, port=remote_port, bytes=received)
+        return Connection(
+            id=f"{(flow.id ^ self._salt) & (2**64 - 1):016x}",
+            timestamp=began,
+            event=self._end(flow, began)
+            if flow.kind == decode.CLOSE
+            else Event(action="existing")
+            if existing
+            else Event(action="connect", start=began),
+            host=self._host,
+            network=_network(_transport(flow), "ingress" if ingress else "egress", flow.netns),
+            source=source,
+            destination=destination,
+            process=process,
+            user=user,
+            outwatch=findings,
+        )
+
+    def _moved(self, record: Connection, flow: Flow) -> Connection:
+        """Bring a connection up to date: its own end, which is known once it is answered, what it has carried, and its end."""
+        ingress = record.network.direction == "ingress"
+        source, destination = record.source, record.destination
+        if not ingress and source.port is None and flow.local_port:
+            source = replace(source, ip=_address(flow.family, flow.local), port=flow.local_port)
+        if flow.kind in {decode.CLOSE, decode.TOTAL}:
+            sent, received = (flow.received, flow.sent) if ingress else (flow.sent, flow.received)
+            source, destination = replace(source, bytes=sent), replace(destination, bytes=received)
+        if flow.kind == decode.CLOSE:
+            event = self._end(flow, record.event.start)
+        elif record.event.action == "connect" and flow.id in self._changed:
+            event = record.event
+        else:
+            event = replace(record.event, action="traffic")
+        return replace(record, event=event, source=source, destination=destination)
+
+    def _end(self, flow: Flow, began: datetime | None) -> Event:
+        action: Literal["failed", "close"] = "failed" if flow.flags & decode.FAILED else "close"
+        over = self._when(flow.time)
+        return Event(action=action, start=began, end=max(began, over) if began else over)
+
+    def _owner(self, flow: Flow) -> tuple[Process | None, Findings, User | None]:
+        """Name the process of a connection in the kernel's own words."""
+        if not flow.pid or flow.flags & decode.KERNEL:
+            return None, _KERNELS, None
+        told = self._lives.describe((flow.pid, flow.start))
+        if told is not None:
+            return told[0], _exact(told[1]), _user(flow.uid)
+        return self._lives.bare((flow.pid, flow.start)), _exact(None), _user(flow.uid)
+
+    def _is_listener(self, flow: Flow) -> bool:
+        """Tell whether somebody waits for callers at a connection's local end."""
+        return any((flow.netns, flow.protocol, flow.local_port, local) in self._listening for local in (flow.local, _ANYWHERE))
+
+
+_KERNELS = Findings(sensor=_NAME, attribution=Unknown(unknown="kernel"))
+
+
+@lru_cache(maxsize=16)
+def _exact(state: FileState | None) -> Findings:
+    return Findings(sensor=_NAME, attribution="exact", executable=state)
+
+
+@lru_cache(maxsize=1024)
+def _user(uid: int) -> User:
+    return User(id=str(uid))
+
+
+@lru_cache(maxsize=65_536)
+def _address(family: int, raw: bytes) -> str | None:
+    if family == AF_INET:
+        return inet_ntop(AF_INET, raw[:4])
+    return inet_ntop(AF_INET6, raw) if family == AF_INET6 else None
+
+
+def _transport(flow: Flow) -> str:
+    """Name what is spoken; a raw socket speaks for itself, whatever its protocol: own TCP stacks do."""
+    if flow.family == _AF_PACKET:
+        return "packet"
+    if flow.type == _SOCK_RAW and flow.protocol not in _ICMP:
+        return f"raw:{flow.protocol}"
+    return _TRANSPORTS.get(flow.protocol, f"raw:{flow.protocol}")
+
+
+@lru_cache(maxsize=4096)
+def _network(transport: str, direction: Literal["ingress", "egress"], namespace: int) -> Network:
+    return Network(transport=transport, direction=direction, namespace=str(namespace) if namespace else None)

@@ -1,0 +1,205 @@
+/* Everything that is not TCP: counted packet by packet. */
+
+/* Datagrams to and from other peers than a socket's first one. */
+struct peer {
+	u64 socket;           /* id of the socket's first flow */
+	u64 address[2];
+	u16 port;
+	u16 family;
+	u32 unused;
+};
+
+struct talk {
+	u64 id;
+	u64 sent;
+	u64 received;
+	u64 last;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct peer);
+	__type(value, struct talk);
+} talks SEC(".maps");
+
+/* Write what is known of a flow of datagrams. */
+static __always_inline void datagrams(struct flow *flow, const struct owner *owner, struct bpf_sock *sk, const u64 *peer, u16 port, u8 kind)
+{
+	begin(&flow->head, sizeof(*flow), kind);
+	flow->head.flags = owner->flags;
+	flow->id = flow->socket = owner->id;
+	flow->start = owner->start;
+	flow->cgroup = owner->cgroup;
+	flow->pid = owner->pid;
+	flow->uid = owner->uid;
+	flow->netns = owner->netns;
+	flow->family = owner->family;
+	flow->protocol = sk->protocol;
+	flow->type = sk->type;
+	flow->remote_port = port;
+	__builtin_memcpy(flow->remote, peer, 16);
+	__builtin_memcpy(flow->comm, owner->comm, 16);
+}
+
+/* TCP and MPTCP are told by their states; SCTP is no stream here, whatever its sockets are called. */
+static __always_inline bool is_stream(u32 type, u32 protocol)
+{
+	return type == SOCK_STREAM && protocol != IPPROTO_SCTP;
+}
+
+/* Give the length of an IPv6 header with its extensions (RFC 8200, 4; RFC 4302 for 51). */
+static __always_inline u32 beyond(struct __sk_buff *skb)
+{
+	u32 at = 40;
+	u8 next, header[2];
+
+	if (bpf_skb_load_bytes(skb, 6, &next, 1))
+		return at;
+#pragma unroll
+	for (int step = 0; step < 6; step++) {
+		if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60)
+			break;
+		if (bpf_skb_load_bytes(skb, at, header, 2))
+			break;
+		at += next == 44 ? 8 : next == 51 ? (header[1] + 2) * 4 : (header[1] + 1) * 8;
+		next = header[0];
+	}
+	return at;
+}
+
+static __always_inline void count_packet(struct __sk_buff *skb, bool out)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct owner *owner;
+	struct flow flow = {};
+	struct peer key = {};
+	struct talk *talk, fresh = {};
+	u8 here[16] = {}, first;
+	u32 headers, size;
+	u16 ports[2] = {}, port, family;
+
+	if (!sk)
+		return;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || is_stream(sk->type, sk->protocol))
+		return;
+	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
+	if (!owner)
+		return;  /* the kernel's own: never blame the current task */
+	if (bpf_skb_load_bytes(skb, 0, &first, 1))
+		return;
+	if (first >> 4 == 4) {
+		headers = (first & 15) * 4;
+		family = AF_INET;
+		if (bpf_skb_load_bytes(skb, out ? 16 : 12, key.address, 4) || bpf_skb_load_bytes(skb, out ? 12 : 16, here, 4))
+			return;
+	} else {
+		headers = beyond(skb);
+		family = AF_INET6;
+		if (bpf_skb_load_bytes(skb, out ? 24 : 8, key.address, 16) || bpf_skb_load_bytes(skb, out ? 8 : 24, here, 16))
+			return;
+	}
+	if ((sk->protocol == IPPROTO_UDP || sk->protocol == IPPROTO_UDPLITE) && sk->type == SOCK_DGRAM) {
+		if (bpf_skb_load_bytes(skb, headers, ports, 4))
+			return;
+		headers += 8;
+	} else if (sk->protocol == IPPROTO_SCTP && sk->type != SOCK_RAW) {
+		if (bpf_skb_load_bytes(skb, headers, ports, 4))
+			return;
+		headers += 12;
+	}
+	port = bpf_ntohs(out ? ports[1] : ports[0]);
+	size = skb->len > headers ? skb->len - headers : 0;
+	key.port = port;
+	key.family = family;
+	if (!owner->answered) {
+		owner->answered = 1;
+		owner->family = family;
+		owner->peer_port = port;
+		owner->peer[0] = key.address[0];
+		owner->peer[1] = key.address[1];
+		if (!out)
+			owner->flags |= FLAG_INGRESS;
+		datagrams(&flow, owner, sk, key.address, port, EVENT_OPEN);
+		flow.local_port = sk->src_port;
+		__builtin_memcpy(flow.local, here, 16);
+		owner->folded = is_storm(&flow);
+		if (!owner->folded)
+			say(&flow, sizeof(flow), EVENT_OPEN, flow.uid);
+	}
+	if (owner->peer_port == port && owner->family == family && owner->peer[0] == key.address[0] && owner->peer[1] == key.address[1]) {
+		__sync_fetch_and_add(out ? &owner->sent : &owner->received, size);
+		return;
+	}
+	key.socket = owner->id;
+	talk = bpf_map_lookup_elem(&talks, &key);
+	if (!talk) {
+		fresh.id = new_id();
+		if (bpf_map_update_elem(&talks, &key, &fresh, BPF_NOEXIST)) {
+			miss();
+			return;
+		}
+		owner->family = family;
+		datagrams(&flow, owner, sk, key.address, port, EVENT_OPEN);
+		flow.local_port = sk->src_port;
+		flow.id = fresh.id;
+		flow.head.flags = (owner->flags & FLAG_KERNEL) | (out ? 0 : FLAG_INGRESS);
+		__builtin_memcpy(flow.local, here, 16);
+		say(&flow, sizeof(flow), EVENT_OPEN, flow.uid);
+		talk = bpf_map_lookup_elem(&talks, &key);
+		if (!talk)
+			return;
+	}
+	__sync_fetch_and_add(out ? &talk->sent : &talk->received, size);
+	talk->last = bpf_ktime_get_boot_ns();
+}
+
+/* Who makes a socket owns it, until somebody else is seen to use it. */
+SEC("cgroup/sock_create")
+int socket_create(struct bpf_sock *ctx)
+{
+	struct owner *owner;
+
+	if ((ctx->family != AF_INET && ctx->family != AF_INET6) || is_stream(ctx->type, ctx->protocol))
+		return 1;
+	owner = bpf_sk_storage_get(&owners, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (owner)
+		own(owner);
+	return 1;
+}
+
+SEC("cgroup/sock_release")
+int socket_release(struct bpf_sock *ctx)
+{
+	struct owner *owner;
+	struct flow flow = {};
+
+	if ((ctx->family != AF_INET && ctx->family != AF_INET6) || is_stream(ctx->type, ctx->protocol))
+		return 1;
+	owner = bpf_sk_storage_get(&owners, ctx, NULL, 0);
+	if (!owner || !owner->answered)
+		return 1;
+	datagrams(&flow, owner, ctx, owner->peer, owner->peer_port, EVENT_CLOSE);
+	flow.sent = owner->sent;
+	flow.received = owner->received;
+	if (!(keeps_folded(owner) && gather(&flow)))
+		say(&flow, sizeof(flow), EVENT_CLOSE, flow.uid);
+	owner->answered = 0;
+	return 1;
+}
+
+SEC("cgroup_skb/egress")
+int packet_out(struct __sk_buff *skb)
+{
+	count_packet(skb, 1);
+	return 1;
+}
+
+SEC("cgroup_skb/ingress")
+int packet_in(struct __sk_buff *skb)
+{
+	count_packet(skb, 0);
+	return 1;
+}

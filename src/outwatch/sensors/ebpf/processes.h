@@ -1,0 +1,136 @@
+/* Who a process is, told when it begins, runs another program and ends. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct program);
+} scratch SEC(".maps");
+
+static __always_inline u64 started(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, group_leader, start_boottime);
+}
+
+SEC("tp_btf/sched_process_fork")
+int process_fork(u64 *ctx)
+{
+	struct task_struct *parent = (struct task_struct *)ctx[0], *child = (struct task_struct *)ctx[1];
+	struct life life = {};
+
+	if (child->pid != child->tgid)  /* a thread */
+		return 0;
+	begin(&life.head, sizeof(life), EVENT_FORK);
+	life.pid = child->tgid;
+	life.start = child->start_boottime;
+	life.parent = parent->tgid;
+	life.parent_start = started(parent);
+	say(&life, sizeof(life), EVENT_FORK, (u32)bpf_get_current_uid_gid());
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int process_exit(u64 *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx[0];
+	struct life life = {};
+
+	if (task->pid != task->tgid)
+		return 0;
+	begin(&life.head, sizeof(life), EVENT_EXIT);
+	life.pid = task->tgid;
+	life.start = task->start_boottime;
+	say(&life, sizeof(life), EVENT_EXIT, (u32)bpf_get_current_uid_gid());
+	return 0;
+}
+
+/* Collect the components of a file's path, the last one first, across mount points up to the root. */
+static __noinline void walk(struct program *program, struct file *file)
+{
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	struct vfsmount *vfsmount = BPF_CORE_READ(file, f_path.mnt);
+	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+	u32 slots = 0;
+
+	program->more = 0;
+#pragma clang loop unroll(disable)
+	for (int at = 0; at < PATH_SLOTS; at++) {
+		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+
+		/* Mounts may lie upon each other. */
+#pragma clang loop unroll(disable)
+		for (int step = 0; step < 3; step++) {
+			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+			if (dentry != BPF_CORE_READ(mount, mnt.mnt_root) && dentry != parent)
+				break;
+			if (above == mount) {
+				if (!at) {  /* a file without a folder: memfd */
+					bpf_probe_read_kernel_str(program->path[at], PATH_SLOT, BPF_CORE_READ(dentry, d_name.name));
+					slots = 1;
+				}
+				goto out;
+			}
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mount = above;
+			parent = BPF_CORE_READ(dentry, d_parent);
+		}
+		if (dentry == parent) {
+			program->more = 1;
+			goto out;
+		}
+		bpf_probe_read_kernel_str(program->path[at], PATH_SLOT, BPF_CORE_READ(dentry, d_name.name));
+		slots = at + 1;
+		dentry = parent;
+	}
+	program->more = 1;
+out:
+	program->slots = slots;
+}
+
+/* Everything about a program but its arguments. */
+static __always_inline void identify(struct program *program, struct task_struct *task)
+{
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+
+	program->pid = task->tgid;
+	program->start = task->group_leader->start_boottime;
+	program->parent = task->real_parent->tgid;
+	program->parent_start = task->real_parent->group_leader->start_boottime;
+	program->uid = task->cred->uid.val;
+	program->mntns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	bpf_probe_read_kernel(program->comm, 16, task->comm);
+	program->inode = BPF_CORE_READ(inode, i_ino);
+	program->links = BPF_CORE_READ(inode, i_nlink);
+	program->device = BPF_CORE_READ(inode, i_sb, s_dev);
+	program->args_size = 0;
+	walk(program, file);
+}
+
+SEC("tp_btf/sched_process_exec")
+int process_exec(u64 *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx[0];
+	struct program *program;
+	unsigned long from, size;
+	u32 zero = 0;
+
+	program = bpf_map_lookup_elem(&scratch, &zero);
+	if (!program)
+		return 0;
+	identify(program, task);
+	program->cgroup = bpf_get_current_cgroup_id();
+	from = BPF_CORE_READ(task, mm, arg_start);
+	size = BPF_CORE_READ(task, mm, arg_end) - from;
+	if (size > ARGS_MOST)
+		size = ARGS_MOST;
+	if (size && bpf_probe_read_user(program->args, size, (void *)from))
+		size = 0;
+	program->args_size = size;
+	size += __builtin_offsetof(struct program, args);
+	if (size > sizeof(struct program))
+		return 0;
+	begin(&program->head, size, EVENT_EXEC);
+	say(program, size, EVENT_EXEC, program->uid);
+	return 0;
+}
