@@ -12,7 +12,7 @@ SITE := build/docs
 
 EBPF := src/outwatch/sensors/ebpf
 
-.PHONY: bpf run test lint types imports tests docs bench lock man clean
+.PHONY: bpf run test lint types imports tests docs bench bench-capture lock man clean
 
 run: $(VENV)/.run
 	$(BIN)/outwatch scan --for 10s
@@ -32,7 +32,7 @@ imports: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 tests: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # The documentation as a site; a link that leads nowhere is an error.
 docs: $(VENV)/.dev
@@ -40,6 +40,11 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+
+# The kernel sensor against others, with traffic of its own in network namespaces: as root, a quarter of an hour.
+bench-capture: $(VENV)/.dev
+	cd bench && code=0; for script in scenarios short_lives first_picture throughput storm; do \
+	  ../$(BIN)/python -m capture.$$script || code=1; done; exit $$code
 
 # The kernel sensor's object from its sources; needs clang 14 and libbpf-dev. The same sources give the same bytes.
 # The relocations of .BTF.ext, a quarter of the file, are for linkers; loaders take its offsets as they are.

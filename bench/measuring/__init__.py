@@ -64,10 +64,18 @@ class Bounds:
         """Say whether a figure reaches a bound."""
         self._tell(what, f"{value:,.0f} {unit} (at least {bound:,g})", kept=value >= bound)
 
-    def _tell(self, what: str, figure: str, *, kept: bool) -> None:
-        print(f"{'PASS' if kept else 'FAIL'}  {what}: {figure}")
+    def at_least_of(self, what: str, value: float, bound: float, unit: str) -> None:
+        """Say whether a share reaches a bound."""
+        self._tell(what, f"{value:,.3f} {unit} (at least {bound:g})", kept=value >= bound)
+
+    def holds(self, what: str, *, kept: bool) -> None:
+        """Say whether something is as it must be that has no single figure."""
+        print(f"{'PASS' if kept else 'FAIL'}  {what}")
         if not kept:
             self.code = 1
+
+    def _tell(self, what: str, figure: str, *, kept: bool) -> None:
+        self.holds(f"{what}: {figure}", kept=kept)
 
 
 def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import signal
-import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,27 +13,35 @@ from typing import Any, BinaryIO, Literal
 from outwatch.engine import registry
 from outwatch.engine.config import Config
 from outwatch.engine.drive import Drive
+from outwatch.engine.first_look import first_look
 from outwatch.engine.health import Health
 from outwatch.engine.host import this_host
 from outwatch.engine.pipeline import Pipeline
 from outwatch.engine.registry import Room
+from outwatch.engine.signals import ending_signals
 from outwatch.engine.verdict import Judge
 from outwatch.errors import ConfigError, OutwatchError, SensorUnavailable
 from outwatch.guard.files import new_file, private_folder, write_atomic
+from outwatch.guard.sockets import Listening, is_there, shared_folder
 from outwatch.guard.text import printable
+from outwatch.guard.unprivileged import Account, give_up
 from outwatch.model import wire
 from outwatch.model.interfaces import Detector, Enricher, NoProcesses, Part, ProcessTable, Sensor, Sink
 from outwatch.model.records import Judged, Record, Summary
 from outwatch.net.addresses import Scopes, parse_network, private_networks
+from outwatch.sinks.handover import Handover
 from outwatch.sinks.lines import Lines
 from outwatch.sinks.picture import Picture
 
-SENSORS = ("ebpf", "tracefs", "sock_diag", "polling")
+SENSORS = ("ebpf", "remote", "tracefs", "sock_diag", "polling")
 """The sensors that ``--sensor`` names, the best first; those of them that exist are tried in this order."""
+
+CAPTURING = ("ebpf", "sock_diag")
+"""Those of them that ``outwatch capture`` can use."""
 
 ROOMS: tuple[Room, ...] = ("sensors", "enrichers", "lookups", "detectors", "sinks")
 LAST_SCAN = "last_scan.jsonl"
-_MOST_SAVED = 20_000
+_MOST_SAVED = 5_000
 
 Companion = Callable[[Drive, Picture], Awaitable[None]]
 
@@ -45,13 +51,15 @@ class Request:
     """What to watch and where the records go.
 
     ``paths`` are recordings (none: this machine, live). ``once`` stops after the first picture, ``seconds`` after that time.
-    ``dns`` allows name servers to be asked; look-ups that are under way at the end get ``patience`` seconds. Parts that are
-    ``switched_on`` work whatever the configuration says. ``stream`` and ``spell`` print records as they come; ``shown`` picks those
-    to print. Of connections that ended the picture keeps ``most_ended`` (none given: all).
+    With ``overrun`` the sensor's buffer is too small, to show what a loss looks like. ``dns`` allows name servers to be asked; look-ups
+    that are under way at the end get ``patience`` seconds. Parts that are ``switched_on`` work whatever the configuration says.
+    ``stream`` and ``spell`` print records as they come; ``shown`` picks those to print (none given: all). Of connections that ended the
+    picture keeps ``most_ended`` (none given: all).
     """
 
     paths: Sequence[str] = ()
     sensor: str = "auto"
+    overrun: bool = False
     once: bool = False
     seconds: float | None = None
     lookups: Literal["auto", "cached", "off"] = "auto"
@@ -63,7 +71,7 @@ class Request:
     patience: float = 2.5
     stream: BinaryIO | None = None
     spell: Callable[[Record], bytes | None] | None = None
-    shown: Callable[[Judged], bool] = lambda _record: True
+    shown: Callable[[Judged], bool] | None = None
     most_ended: int | None = None
     companion: Companion | None = None
 
@@ -139,6 +147,8 @@ class App:
             "broken": self.health.broken_line,
             "asks": request.dns,
             "this_machine": live,
+            "once": request.once,
+            "overrun": request.overrun,
         }
         enrichers = self._enrichers(request, offers)
         lookups = [registry.build(*one, offers) for one in self._active("lookups", request)] if request.lookups == "auto" else []
@@ -161,6 +171,32 @@ class App:
         if live:
             self._save(outcome.records)
         return outcome
+
+    def capture(self, path: Path, whom: Account, group: int | None, sensor: str) -> None:
+        """Give what a sensor sees to readers of the socket at ``path``, without judging it, until a signal ends it.
+
+        What needs root is done first: the socket's folder is made, and the sensor attached. Then all rights are given up but those that
+        capturing needs, before any other thread exists.
+        """
+        group = shared_folder(path.parent, whom.user, whom.group, group)
+        offers: dict[str, object] = {"health": self.health, "host": self.host, "boot": self.boot, "processes": NoProcesses()}
+        enrichers = [registry.build(*one, offers) for one in self.parts("enrichers") if one[0].name == "process"]
+        offers["processes"] = next(iter(enrichers), offers["processes"])
+        lookups = [registry.build(*one, offers) for one in self.parts("lookups") if one[0].name == "hashing"]
+        attached = self._sensor(sensor, offers, CAPTURING)
+        give_up(whom)
+        handover = Handover(Listening(path), group=group, user=whom.user, health=self.health)
+        pipeline = Pipeline(enrichers=[*enrichers, *lookups], detectors=[], judge=Judge(), health=self.health)
+        drive = Drive(
+            sensor=first_look(attached, handover.first_look),
+            pipeline=pipeline,
+            sinks=[handover],
+            lookups=lookups,
+            health=self.health,
+            host=self.host,
+        )
+        self.health.tell(f"{attached.name} captures as {whom.name}; {path} can be read by the group {group}")
+        asyncio.run(_serve(drive, handover))
 
     def find(self, identity: str, paths: Sequence[str] = ()) -> Judged:
         """Give the latest revision of the one record whose id is, or begins with, ``identity``.
@@ -222,22 +258,29 @@ class App:
             public += private_networks()
         return Scopes(public, private)
 
-    def _sensor(self, choice: str, offers: dict[str, object]) -> Sensor:
-        """Give the sensor asked for, or with ``auto`` the best that can run; why a better one could not stands in the summary."""
+    def _sensor(self, choice: str, offers: dict[str, object], among: Sequence[str] = SENSORS) -> Sensor:
+        """Give the sensor asked for, or with ``auto`` the best that can run; why a better one could not stands in the summary.
+
+        Another process that captures is as good as the best, and passed over in silence if there is none.
+        """
         there = {part.name: (part, table) for part, table in self.parts("sensors")}
-        for name in SENSORS if choice == "auto" else (choice,):
+        why: list[str] = []
+        for name in among if choice == "auto" else (choice,):
             if name not in there:
                 if choice == "auto":
                     continue
                 raise SensorUnavailable(f"the sensor {name!r} is not part of this version, or switched off", "use --sensor auto")
+            if choice == "auto" and name == "remote" and not is_there(Path(there[name][1].socket)):
+                continue
             sensor: Sensor = registry.build(*there[name], offers)
             try:
                 sensor.check()
             except SensorUnavailable as error:
                 if choice != "auto":
                     raise
-                self.health.blind.append(f"sensor {name} can't run: {error}")
+                why.append(f"sensor {name} can't run: {error}")
                 continue
+            self.health.blind += why if name != "remote" else []
             return sensor
         raise SensorUnavailable("no sensor can run here", "see outwatch doctor")
 
@@ -248,7 +291,7 @@ class App:
                 path = request.log or private_folder(self.config.log_dir) / table.file
                 sinks.append(registry.build(part, table, {"path": path, "level": self.config.settings.log_level}))
         if request.stream is not None and request.spell is not None:
-            sinks.append(Lines(stream=request.stream, spell=_Shown(request.shown, request.spell)))
+            sinks.append(Lines(stream=request.stream, spell=_Shown(request.shown, request.spell) if request.shown else request.spell))
         return sinks
 
     def _save(self, records: Sequence[Judged]) -> None:
@@ -290,7 +333,7 @@ async def _conduct(drive: Drive, picture: Picture, request: Request) -> Outcome:
         drive.stop()
 
     companion = loop.create_task(_accompany(request.companion, drive, picture)) if request.companion else None
-    with _signals(loop, interrupt):
+    with ending_signals(loop, interrupt):
         summary = await drive.run(once=request.once, seconds=request.seconds, patience=request.patience)
         if companion:
             companion.cancel()
@@ -300,26 +343,12 @@ async def _conduct(drive: Drive, picture: Picture, request: Request) -> Outcome:
     return Outcome(summary, picture.worst_first(), interrupted, drive.failure)
 
 
+async def _serve(drive: Drive, handover: Handover) -> None:
+    """Run a capture to its end."""
+    handover.begin(drive.summary)
+    with ending_signals(asyncio.get_running_loop(), drive.stop):
+        await drive.finish(await drive.run())
+
+
 async def _accompany(companion: Companion, drive: Drive, picture: Picture) -> None:
     await companion(drive, picture)
-
-
-@contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, interrupt: Callable[[], None]) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the watch in order."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    if sys.platform == "win32":
-        previous = [signal.signal(number, lambda *_: loop.call_soon_threadsafe(interrupt)) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, previous, strict=True):
-                signal.signal(number, handler)
-        return
-    for number in numbers:
-        loop.add_signal_handler(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

@@ -45,6 +45,13 @@ asyncio.run(main())
 """Answers on TCP 8443 (a line "SIZE ANSWER FIRST", then SIZE bytes; FIRST: it hangs up first) and, half as long, on UDP 9001 to 9003."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run these tests one after another: the kernel sensor sees the storms of the others too."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("kernel"))
+
+
 @pytest.fixture(scope="session")
 def may_load() -> None:
     """Skip where the kernel takes no BPF programs from us."""

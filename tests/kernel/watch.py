@@ -14,7 +14,6 @@ from integration.lab import Lab
 
 Record = dict[str, Any]
 Found = TypeVar("Found")
-_OURS = ("192.0.2.", "198.51.100.", "203.0.113.", "2001:db8:")
 
 
 def settings(folder: Path, **more: str) -> dict[str, str]:
@@ -33,16 +32,35 @@ def settings(folder: Path, **more: str) -> dict[str, str]:
 class Watch:
     """A running ``outwatch watch --sensor ebpf``."""
 
-    def __init__(self, lab: Lab, folder: Path, *, env: Mapping[str, str] | None = None, before: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, lab: Lab, folder: Path, *, env: Mapping[str, str] | None = None, before: tuple[str, ...] = (), more: tuple[str, ...] = ()
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "records.jsonl"
         self._lab = lab
+        inodes = [os.stat(f"/run/netns/{name}").st_ino for name in (lab.here, lab.there)]
+        self._namespaces = [f'"namespace":"{inode}"' for inode in inodes]  # other labs have the same addresses
         self._read = 0
         self.latest: dict[str, Record] = {}
         self.history: list[Record] = []
         self.summary: Record = {}
         self.errors = ""
-        command = [*before, sys.executable, "-m", "outwatch", "watch", "--jsonl", "--all", "--no-dns", "--sensor", "ebpf"]
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            *before,
+            sys.executable,
+            "-m",
+            "outwatch",
+            "watch",
+            "--jsonl",
+            "--all",
+            "--no-dns",
+            "--sensor",
+            "ebpf",
+            *more,
+        ]
         with self._path.open("wb") as out, (folder / "errors").open("wb") as errors:
             self.process = subprocess.Popen(command, stdout=out, stderr=errors, env=settings(folder, **(env or {})), cwd="/")
         self._errors = folder / "errors"
@@ -85,7 +103,7 @@ class Watch:
         for line in whole.decode("utf-8").split("\n"):
             if '"kind":"summary"' in line:
                 self.summary = json.loads(line)
-            elif '"kind":"connection"' in line and any(prefix in line for prefix in _OURS):
+            elif '"kind":"connection"' in line and any(namespace in line for namespace in self._namespaces):
                 record = json.loads(line)
                 self.latest[record["id"]] = record
                 self.history.append(record)
@@ -114,7 +132,7 @@ class Watch:
             return sorted(ready, key=lambda one: str(one["@timestamp"])) if len(ready) >= count else []
 
         found = self.wait(chosen)
-        assert len(found) == count, found
+        assert len(found) == count, found[:3]
         return found
 
     def end(self, number: int = signal.SIGTERM) -> Record:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,9 +76,13 @@ def test_its_sisters_come_out_in_every_mode(tmp_path: Path, hostile: str, mode: 
     assert code == 0
     # Either it is shown as it is, or it is a broken line: it never simply vanishes, nor makes a part fail.
     assert "failed" not in err
-    marks = ("sister-1", "sister-2") if mode != "--no-color" else ("3 connections seen",) if not err else ("2 connections seen",)
-    for mark in marks:
-        assert mark in out
+    if mode == "--no-color":
+        seen = re.search(r"([\d,]+) connections seen", out)
+        assert seen is not None
+        assert int(seen[1].replace(",", "")) >= (2 if err else 3)  # a record may claim to stand for many
+    else:
+        assert "sister-1" in out
+        assert "sister-2" in out
     assert ("hostile" in out) is ("stdin:2:" not in err)
 
 

@@ -17,7 +17,7 @@ from outwatch.guard.files import private_folder
 from outwatch.guard.rights import capabilities, is_root, sees_other_users
 from outwatch.guard.text import printable
 from outwatch.lookups.reverse_names.asking import system_servers
-from outwatch.model.interfaces import NoProcesses
+from outwatch.model.interfaces import Detailed, NoProcesses
 
 _SWITCHED: tuple[registry.Room, ...] = ("enrichers", "lookups", "detectors", "sinks")
 
@@ -89,3 +89,5 @@ def _sensors(app: App) -> None:
             _line(f"sensor {name}", f"can't run: {error}")
             continue
         _line(f"sensor {name}", "can run; what it does not see: " + "; ".join(sensor.blind()))
+        for detail in sensor.details() if isinstance(sensor, Detailed) else ():
+            click.echo(" " * 22 + printable(detail, 2000))

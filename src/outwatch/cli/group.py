@@ -22,6 +22,7 @@ COMMANDS = {
     "watch": "live",
     "report": "report",
     "replay": "live",
+    "capture": "capture",
     "explain": "explain",
     "allow": "allow",
     "config": "config",

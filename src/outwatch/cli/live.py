@@ -12,7 +12,7 @@ from outwatch.cli.group import INTERRUPTED
 from outwatch.cli.options import Common, Duration, colours, common, data_output
 from outwatch.cli.outcome import SPELLINGS, exit_code, prepared, print_outcome
 
-_MOST_ENDED = 5_000  # connections that a long watch still shows after their end
+_MOST_ENDED = 2_000  # connections that a long watch still shows after their end
 
 
 @click.command()
@@ -34,8 +34,13 @@ def scan(common: Common, seconds: float | None, recordings: tuple[str, ...]) -> 
 @click.option(
     "--from", "recordings", multiple=True, metavar="FILE", help="Follow a recording instead of this machine; - is standard input."
 )
+@click.option(
+    "--simulate",
+    type=click.Choice(["overrun"]),
+    help="Show what it looks like when events are lost: the kernel sensor with a buffer that is far too small.",
+)
 @common
-def watch(common: Common, seconds: float | None, recordings: tuple[str, ...]) -> int:
+def watch(common: Common, seconds: float | None, recordings: tuple[str, ...], simulate: str | None) -> int:
     """Follow connections as they happen.
 
     On a terminal a live table (Enter redraws, q ends), else a line for each. Ctrl+C ends it.
@@ -44,7 +49,12 @@ def watch(common: Common, seconds: float | None, recordings: tuple[str, ...]) ->
     if common.mode == "table" and not live_screen:
         common = replace(common, mode="plain")
     companion = _screen(common) if live_screen else None
-    outcome = _look(common, Request(paths=recordings, seconds=seconds, companion=companion, most_ended=_MOST_ENDED), at_end=live_screen)
+    if simulate and (recordings or common.sensor not in {"auto", "ebpf"}):
+        raise click.UsageError("--simulate overrun is for the kernel sensor on this machine")
+    if simulate:
+        common = replace(common, sensor="ebpf")
+    request = Request(paths=recordings, seconds=seconds, companion=companion, most_ended=_MOST_ENDED, overrun=bool(simulate))
+    outcome = _look(common, request, at_end=live_screen)
     return exit_code(common, outcome)
 
 

@@ -98,7 +98,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         {
             "is_flag": True,
             "help": "Tab-separated lines: time, action, verdict, score, process, pid, user, direction, transport, source, "
-            "destination, domain, reasons, id.",
+            "destination, domain, reasons, id, count.",
         },
     ),
     (("--sensor",), {"type": click.Choice(["auto", *SENSORS]), "default": "auto", "show_default": True, "help": "How to look."}),

@@ -23,7 +23,7 @@ def prepared(common: Common, request: Request) -> Request:
         lookups=common.lookups,
         dns=not common.no_dns,
         log=common.log,
-        shown=(lambda _record: True) if common.show_all else _outside,
+        shown=None if common.show_all else _outside,
         spell=SPELLINGS.get(common.mode),
     )
 

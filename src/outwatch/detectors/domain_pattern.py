@@ -20,7 +20,7 @@ from outwatch.model.records import Detection, Family, Judged, asked_name
 from outwatch.net import domains
 
 _LONGEST = 300  # characters; a name of the DNS has at most 253
-_REMEMBERED = 65_536
+_REMEMBERED = 16_384
 _RE2_MEMORY = 8 << 20
 _Texts = str | tuple[str, ...]
 _CLAIMED = frozenset({"ptr"})  # names that whoever runs an address writes as they like: they count when confirmed

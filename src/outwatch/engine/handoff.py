@@ -36,7 +36,7 @@ class Handoff:
         self._loop = asyncio.get_running_loop()
 
     def put(self, batch: Sequence[Observation]) -> None:
-        """Hand a batch over (sensor's thread), when there is room for it. A single batch larger than the capacity is taken when the queue is empty."""
+        """Hand a batch over (sensor's thread), when there is room for it. One larger than the capacity is taken when the queue is empty."""
         with self._room:
             while self._held and self._held + len(batch) > self._capacity:
                 if self._closed:

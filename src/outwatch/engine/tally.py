@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from outwatch.model.interfaces import Field
-from outwatch.model.records import Connection, Judged, Unknown, asked_name
+from outwatch.model.records import Connection, Judged, Unknown, asked_name, stands_for
 
 Reader = Callable[[Judged], object]
 
@@ -28,8 +28,8 @@ class Tally:
     def count(self, now: Judged, before: Judged | None) -> None:
         """Count a record, and take back what an earlier revision of it was counted as."""
         if before is not None:
-            self._add(before, -_stands_for(before))
-        self._add(now, _stands_for(now))
+            self._add(before, -stands_for(before))
+        self._add(now, stands_for(now))
 
     def _add(self, record: Judged, step: int) -> None:
         findings = record.outwatch
@@ -45,12 +45,6 @@ class Tally:
             self.scopes[record.network.scope or "unclassified"] += step
             if isinstance(findings.attribution, Unknown):
                 self.unattributed[findings.attribution.unknown] += step
-
-
-def _stands_for(record: Judged) -> int:
-    """Give the connections that a record stands for."""
-    count = record.outwatch.count
-    return 1 if count is None else count
 
 
 def has_facts(fields: Iterable[Field]) -> Reader | None:

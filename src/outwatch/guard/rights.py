@@ -8,8 +8,7 @@ from pathlib import Path
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of the kernel's proc_ns.h
 _NUMBER = re.compile(r"[0-9]{1,10}\Z")
 _NOBODY_AT_ALL = 2**32 - 1  # (uid_t) -1 is no user
-# linux/capability.h
-_CAPABILITIES = {
+CAPABILITIES = {
     1: "CAP_DAC_OVERRIDE",
     2: "CAP_DAC_READ_SEARCH",
     12: "CAP_NET_ADMIN",
@@ -18,6 +17,7 @@ _CAPABILITIES = {
     38: "CAP_PERFMON",
     39: "CAP_BPF",
 }
+"""The capabilities that matter here, by their numbers (linux/capability.h)."""
 
 
 def is_root() -> bool:
@@ -43,7 +43,7 @@ def capabilities() -> frozenset[str]:
     for line in status.splitlines():
         if line.startswith("CapEff:"):
             bits = int(line.split()[1], 16)
-            return frozenset(name for bit, name in _CAPABILITIES.items() if bits >> bit & 1)
+            return frozenset(name for bit, name in CAPABILITIES.items() if bits >> bit & 1)
     return frozenset()
 
 

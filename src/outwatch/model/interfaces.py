@@ -51,6 +51,14 @@ class Sensor(Protocol):
 
 
 @runtime_checkable
+class Detailed(Protocol):
+    """A sensor of several parts, of which some may not work here."""
+
+    def details(self) -> Sequence[str]:
+        """Say of each part whether it works, and what stays unseen if it does not; after ``check``."""
+
+
+@runtime_checkable
 class Enricher(Protocol):
     """Adds what memory and files know; it never asks the network, and the same input gives the same output."""
 

@@ -328,6 +328,12 @@ Record = Connection | Question | EventsLost | Summary
 Observation = Connection | Question | EventsLost
 
 
+def stands_for(seen: Judged) -> int:
+    """Give the connections that a record stands for: more than one when a storm was counted together."""
+    count = seen.outwatch.count
+    return 1 if count is None else count
+
+
 def asked_name(seen: Judged) -> str | None:
     """Give the name a record is about: the best one of a connection's destination, or the one a question asks for."""
     if isinstance(seen, Question):

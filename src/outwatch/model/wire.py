@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from outwatch.guard.text import cleaned, printable
-from outwatch.model.records import EventsLost, Judged, Record, Summary
+from outwatch.model.records import EventsLost, Judged, Process, Record, Summary
 
 MOST = 1 << 20
 """Bytes that one line may have; a longer one is refused (THREATS: at most 1 MB an input)."""
@@ -165,9 +165,22 @@ def _times(record: Record) -> list[datetime | None]:
         process = process.parent
     if len(times) > MOST_PARENTS + 4:
         raise WireError("nested too deeply")
+    if record.outwatch.shared_with:
+        _times_of_users(record.outwatch.shared_with, times)
     if record.outwatch.reputation:
         times += [one.checked_at for one in record.outwatch.reputation]
     return times
+
+
+def _times_of_users(users: tuple[Process, ...], times: list[datetime | None]) -> None:
+    for user in users:
+        one: Process | None = user
+        depth = 0
+        while one is not None:
+            times.append(one.start)
+            one, depth = one.parent, depth + 1
+            if depth > MOST_PARENTS:
+                raise WireError("nested too deeply")
 
 
 def _in_utc(record: Record) -> Record:

@@ -62,7 +62,7 @@ _V6: tuple[tuple[str, Scope], ...] = (
 )
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the well-known prefix
 _COMPATIBLE = IPv6Network("::/96")  # RFC 4291, 2.5.5.1
-_REMEMBERED = 65_536
+_REMEMBERED = 16_384
 _LONGEST = 100  # characters that an address with a zone may have; nothing longer is worth remembering
 _ZONE = re.compile(r"[\w.:~-]{1,32}\Z")  # RFC 6874
 

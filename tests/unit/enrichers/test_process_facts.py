@@ -1,13 +1,17 @@
 """Who a pid is: by start time, whatever was known of that pid before."""
 
+import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Literal
 
 import pytest
 from msgspec.structs import replace
 
 from outwatch.enrichers.process import Processes
-from outwatch.enrichers.process.facts import MOST_DEPTH, Birth, Facts
+from outwatch.enrichers.process.facts import MOST_DEPTH, Birth, Facts, bounded_args
+from outwatch.model import wire
 from outwatch.model.interfaces import PartConfig
 from outwatch.model.records import Connection, Findings, Hash, Process, User
 
@@ -244,3 +248,63 @@ def test_a_parent_whose_pid_is_somebody_else_s_now_is_not_described(book: Book, 
     process = processes.enrich(connection(process=told_by_the_kernel(processes, parent), outwatch=Findings(attribution="exact"))).process
     assert process is not None
     assert process.parent == parent
+
+
+def captured(entity: str) -> Process:
+    """Describe a process as somebody with more rights did."""
+    return Process(pid=7, name="secret", executable="/root/secret", args=("secret", "-x"), entity_id=entity, hash=Hash(sha256="a" * 64))
+
+
+@pytest.mark.parametrize("who", ["hidden", "gone", "somebody else", "readable"])
+def test_what_somebody_with_more_rights_said_is_not_overwritten(book: Book, processes: Processes, connection: Make, who: str) -> None:
+    book.add(7, name="name")
+    entity = known(processes, 7).entity_id or ""
+    if who == "hidden":
+        book.written[7] = Facts(name="name", args=("name",), user_id="5", user_name="eve", mark="m")  # no right to see what it runs
+    elif who == "gone":
+        book.births.clear()
+    elif who == "somebody else":
+        book.add(7, NOW + 50, name="impostor")
+    record = connection(process=captured(entity), user=User(id="0", name="root"), outwatch=Findings(sensor="x", attribution="inferred"))
+    assert processes.enrich(record) == record
+    assert processes.enrich(processes.enrich(record)) == record
+
+
+def test_what_could_not_be_read_here_gives_way_to_what_somebody_with_more_rights_says(
+    book: Book, processes: Processes, connection: Make
+) -> None:
+    book.add(7)
+    book.written[7] = Facts(name="name", mark="m")
+    bare = connection(process=known(processes, 7), outwatch=Findings(attribution="inferred"))
+    assert processes.enrich(bare).process != bare.process
+    told = replace(bare, process=captured(known(processes, 7).entity_id or ""))
+    assert processes.enrich(told).process == told.process
+
+
+def test_of_what_was_told_without_a_name_the_account_is_named(book: Book, processes: Processes, connection: Make) -> None:
+    record = connection(process=captured("e"), user=User(id="5"), outwatch=Findings(attribution="inferred"))
+    assert processes.enrich(record).user == User(id="5", name="eve")
+
+
+@pytest.mark.security
+def test_a_record_with_the_longest_arguments_is_a_line_that_can_be_read_again(connection: Make) -> None:
+    args = bounded_args([b"\x01" * 5000] * 300)
+    record = connection()
+    assert record.process is not None
+    line = wire.encode(replace(record, process=replace(record.process, args=args)))
+    again = wire.decode(line)
+    assert isinstance(again, Connection)
+    assert again.process is not None
+    assert again.process.args == args
+
+
+@pytest.mark.parametrize("attribution", ["exact", "inferred"])
+def test_what_outwatch_itself_sends_is_marked_however_it_was_seen(connection: Make, attribution: Literal["exact", "inferred"]) -> None:
+    processes = Processes(PartConfig(), boot="b")
+    own = processes.identify(os.getpid(), time.time())
+    assert own is not None
+    told = replace(own, executable="/usr/bin/python3", args=("python3",))
+    record = connection(process=told, outwatch=Findings(attribution=attribution))
+    assert processes.enrich(record).outwatch.own is True
+    other = replace(told, entity_id="another process with our pid")
+    assert processes.enrich(replace(record, process=other)).outwatch.own is None

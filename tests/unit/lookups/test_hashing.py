@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from outwatch.engine.health import Health
 from outwatch.enrichers.process import Processes
 from outwatch.lookups import hashing
 from outwatch.lookups.hashing import Hashing, HashingConfig, sha256_of
 from outwatch.model.interfaces import PartConfig
-from outwatch.model.records import Connection, Hash, Process
+from outwatch.model.records import Connection, Findings, Hash, Process
 
 Make = Callable[..., Connection]
 SHELL, SLEEP = shutil.which("bash"), shutil.which("sleep")
@@ -213,5 +215,177 @@ def test_a_file_system_that_hangs_does_not_hang_the_end(
         with pytest.raises(TimeoutError):  # and then the loop ends, although the thread still waits
             asyncio.run(asyncio.wait_for(lookup.find(key, record), 0.05))
         assert not forever.is_set()
+    finally:
+        forever.set()
+
+
+class Nobody:
+    """A table of processes that have all gone."""
+
+    def identify(self, pid: int, seen_at: float) -> Process | None:
+        return None
+
+
+def told(make: Make, path: Path, *, start: datetime, **findings: Any) -> Connection:
+    """Make a connection of a program that the kernel told of and that has gone; no pid is as high as its."""
+    process = Process(pid=2**31, executable=str(path), entity_id="gone", start=start)
+    return make(process=process, timestamp=start, outwatch=Findings(**{"attribution": "exact", **findings}))
+
+
+def later(path: Path, seconds: float = 1.0) -> datetime:
+    """Give a moment after the last change of a file and of the folder it is in."""
+    changed = max(path.stat().st_ctime, path.parent.stat().st_ctime)
+    return datetime.fromtimestamp(changed + seconds, UTC)
+
+
+@pytest.fixture
+def of_gone(health: Health, monkeypatch: pytest.MonkeyPatch) -> Hashing:
+    """Give a look-up for which two minutes have gone by since every change."""
+    monkeypatch.setattr(time, "time_ns", lambda: int((time.time() + 120) * 1e9))
+    return Hashing(HashingConfig(most_mib=1), health=health, processes=Nobody())
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel sensor is Linux's")
+
+
+@linux
+def test_a_program_that_has_gone_is_found_by_the_path_that_the_kernel_told(of_gone: Hashing, connection: Make, tmp_path: Path) -> None:
+    path = tmp_path / "prog"
+    path.write_bytes(b"content")
+    record = told(connection, path, start=later(path))
+    assert found(of_gone, record) == hashlib.sha256(b"content").hexdigest()
+    assert of_gone.missing(record) is None
+
+
+@linux
+@pytest.mark.security
+@pytest.mark.parametrize("change", ["content", "file", "folder", "back again"])
+def test_what_was_changed_since_the_program_began_is_not_hashed_in_its_place(
+    of_gone: Hashing, connection: Make, tmp_path: Path, change: str
+) -> None:
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    tmp_path.chmod(0o777)  # others than root can exchange what is in it
+    for one, content in ((folder, b"evil"), (other, b"good")):
+        one.mkdir()
+        (one / "prog").write_bytes(content)
+    path = folder / "prog"
+    began = later(path, 0.03)
+    while datetime.now(UTC) <= began:  # what comes now is later, also by the clock of the file system
+        pass
+    before = path.stat()
+    if change == "content":
+        path.write_bytes(b"good")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif change == "file":
+        os.replace(other / "prog", path)
+    elif change == "folder":
+        folder.rename(tmp_path / "away")
+        other.rename(folder)
+    else:
+        path.unlink()
+        os.symlink(other / "prog", path)
+    record = told(connection, path, start=began)
+    assert found(of_gone, record) is None
+    assert of_gone.missing(record) is None, "it is not asked again and again"
+
+
+@linux
+@pytest.mark.security
+@pytest.mark.parametrize(
+    "findings", [{"executable": "replaced"}, {"executable": "other_namespace"}, {"executable": "deleted"}, {"attribution": "inferred"}]
+)
+def test_a_path_is_not_followed_unless_the_kernel_vouches_for_it(
+    of_gone: Hashing, connection: Make, tmp_path: Path, findings: dict[str, Any]
+) -> None:
+    path = tmp_path / "prog"
+    path.write_bytes(b"content")
+    assert of_gone.missing(told(connection, path, start=later(path), **findings)) is None
+
+
+@linux
+@pytest.mark.security
+@pytest.mark.parametrize("kind", ["link in the way", "pipe", "missing", "relative"])
+def test_a_path_that_leads_to_no_plain_file_gives_no_checksum(of_gone: Hashing, connection: Make, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "folder" / "prog"
+    path.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link in the way":
+        path.write_bytes(b"x")
+        (tmp_path / "link").symlink_to(path.parent)
+        path = tmp_path / "link" / "prog"
+    elif kind == "relative":
+        path = Path("prog")
+    record = told(connection, path, start=datetime.now(UTC))
+    assert found(of_gone, record) is None
+    assert of_gone.missing(record) is None
+
+
+@linux
+def test_one_look_serves_all_that_ran_before_it(
+    of_gone: Hashing, connection: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "prog"
+    path.write_bytes(b"content")
+    digest = found(of_gone, told(connection, path, start=later(path)))
+    monkeypatch.setattr(hashing, "sha256_of", lambda *_: pytest.fail("hashed again"))
+    second = told(connection, path, start=later(path, 2.0))
+    assert of_gone.missing(second) is None
+    assert found(of_gone, second) == digest
+    after_the_look = told(connection, path, start=datetime.fromtimestamp(time.time() + 500, UTC))
+    assert of_gone.missing(after_the_look) is not None, "somebody may have changed it in between"
+    assert found(of_gone, after_the_look) is None
+
+
+@linux
+def test_a_program_too_large_is_counted_also_when_it_has_gone(of_gone: Hashing, health: Health, connection: Make, tmp_path: Path) -> None:
+    path = tmp_path / "prog"
+    with open(path, "wb") as file:
+        file.truncate((1 << 20) + 1)
+    record = told(connection, path, start=later(path))
+    assert found(of_gone, record) is None
+    assert health.not_checked == {"executable too large to hash": 1}
+    assert of_gone.missing(record) is None
+
+
+@pytest.mark.parametrize("path", ["there", "not there"])
+def test_a_checksum_that_came_with_a_record_stays(lookup: Hashing, connection: Make, tmp_path: Path, path: str) -> None:
+    (tmp_path / "there").write_bytes(b"what a watcher without rights finds")
+    came = Hash(sha256="a" * 64)
+    record = connection(process=Process(pid=7, executable=str(tmp_path / path), entity_id="e1", hash=came))
+    assert lookup.missing(record) is None
+    assert lookup.enrich(record) is record
+
+
+@pytest.mark.security
+@pytest.mark.integration
+@linux
+@pytest.mark.skipif(not SHELL or not SLEEP, reason="bash and sleep are missing")
+def test_a_program_executed_later_is_not_hashed_as_the_one_that_the_kernel_told_of(health: Health, connection: Make) -> None:
+    assert SHELL
+    assert SLEEP
+    processes = Processes(PartConfig(), boot="b")
+    lookup = Hashing(HashingConfig(), health=health, processes=processes)
+    with subprocess.Popen([SLEEP, "60"]) as child:
+        try:
+            known = processes.identify(child.pid, time.time() + 1)
+            assert known is not None
+            shell = replace(known, executable=os.path.realpath(SHELL))
+            digest = found(lookup, connection(process=shell, timestamp=datetime.now(UTC), outwatch=Findings(attribution="exact")))
+        finally:
+            child.kill()
+    assert digest == hashlib.sha256(Path(SHELL).read_bytes()).hexdigest()
+
+
+def test_a_file_that_never_answers_is_given_up(
+    lookup: Hashing, health: Health, connection: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prog").write_bytes(b"x")
+    forever = threading.Event()
+    monkeypatch.setattr(hashing, "sha256_of", lambda *_: forever.wait() and None)
+    monkeypatch.setattr(hashing, "_LONGEST", 0.01)
+    try:
+        assert found(lookup, of(connection, tmp_path / "prog")) is None
+        assert health.not_checked == {"executable could not be hashed": 1}
     finally:
         forever.set()

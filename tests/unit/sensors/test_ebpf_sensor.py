@@ -47,10 +47,10 @@ class Kernel:
 
     def __init__(self) -> None:
         self.stop = Event()
-        self.there: list[Flow | None] = []
+        self.there: list[Flow] = []
         self.programs: list[Program] = []
         self.batches: list[list[bytes]] = []
-        self.carried: list[Flow | None] = []
+        self.carried: list[Flow] = []
         self.lost = (0, 0, 0)
         self.forgotten: list[Flow] = []
         self.closed = 0
@@ -69,10 +69,10 @@ class Kernel:
     def running(self) -> Iterator[Program]:
         return iter(self.programs)
 
-    def existing(self) -> Iterator[Flow | None]:
+    def existing(self) -> Iterator[Flow]:
         return iter(self.there)
 
-    def totals(self) -> Iterator[Flow | None]:
+    def totals(self) -> Iterator[Flow]:
         return iter(self.carried)
 
     def bursts(self) -> Iterator[tuple[Flow, int] | None]:
@@ -87,7 +87,7 @@ class Kernel:
     def blind(self) -> list[str]:
         return [f"UDP: {reason}" for reason in self.off.values()]
 
-    def refused(self) -> tuple[int, int]:
+    def refused(self) -> tuple[int, int, int]:
         return self.lost
 
     def close(self) -> None:
@@ -187,7 +187,7 @@ def test_what_is_there_already_comes_first_and_has_no_start(sensor: Ebpf, kernel
 )
 def test_who_opened_what_is_there_is_told_by_who_listens(sensor: Ebpf, kernel: Kernel, listener: dict[str, Any], direction: str) -> None:
     waits = flow(TOTAL, **{"flags": EXISTING | LISTENS, "id": ID + 1, "remote": "0.0.0.0", "remote_port": 0, **listener})
-    kernel.there = [flow(TOTAL, flags=EXISTING), waits, None]
+    kernel.there = [flow(TOTAL, flags=EXISTING), waits]
     first, *_ = observed(sensor, kernel)
     assert [one.network.direction for one in first] == [direction]
 
@@ -209,11 +209,22 @@ def test_a_talk_with_a_further_peer_is_a_connection_that_ends_with_its_socket(se
     assert [one.id for one in kernel.forgotten] == [ID + 1024]
 
 
-def test_totals_bring_open_connections_up_to_date_and_nothing_else(sensor: Ebpf, kernel: Kernel) -> None:
-    kernel.carried = [flow(TOTAL, sent=7, received=8), flow(TOTAL, id=ID + 1, sent=1), None]
+def test_totals_bring_open_connections_up_to_date(sensor: Ebpf, kernel: Kernel) -> None:
+    kernel.carried = [flow(TOTAL, sent=7, received=8)]
     batches = observed(sensor, kernel, [flow(STATE)])
     assert [ends(one) for batch in batches[1:] for one in batch][-1:] == [(LOCAL, 40000, 7, REMOTE, 443, 8)]
     assert len({one.id for batch in batches for one in batch}) == 1
+
+
+def test_an_open_connection_whose_beginning_was_lost_is_told_with_its_totals(sensor: Ebpf, kernel: Kernel) -> None:
+    kernel.carried = [flow(TOTAL, sent=7, received=8)]
+    _, batch = observed(sensor, kernel, [])
+    assert [(one.event.action, ends(one)) for one in batch] == [("connect", (LOCAL, 40000, 7, REMOTE, 443, 8))]
+
+
+def test_a_talk_that_nobody_heard_of_has_no_process_and_is_left_out(sensor: Ebpf, kernel: Kernel) -> None:
+    kernel.carried = [flow(TOTAL, id=ID + 1, sent=1)]
+    assert observed(sensor, kernel, []) == [[]]
 
 
 @pytest.mark.parametrize("changes", [{"pid": 0}, {"flags": KERNEL}])

@@ -66,6 +66,9 @@ class Script(Event):
     def ended(self, most: int) -> list[Row]:
         return list(self._ended.pop(0)) if self._ended else []
 
+    def stop_hearing(self) -> None:
+        pass
+
     def lost(self) -> int:
         return self._lost.pop(0) if self._lost else 0
 

@@ -55,6 +55,7 @@ def test_a_connection_fills_the_columns_in_their_order(connection: Make) -> None
         "domain": "example.com",
         "reasons": "+50 runs from a temporary folder; -20 allowed by an entry",
         "id": "c1",
+        "count": "1",
     }
 
 

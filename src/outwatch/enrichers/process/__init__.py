@@ -14,7 +14,7 @@ from outwatch.enrichers.process.facts import MOST_DEPTH, MOST_PARENT_ARG, MOST_P
 from outwatch.model.interfaces import Part, PartConfig
 from outwatch.model.records import Connection, FileState, Process, User
 
-_REMEMBERED = 20_000
+_REMEMBERED = 4_000
 _LATE = 0.011  # seconds: start times are told in clock ticks of 10 ms
 
 
@@ -56,9 +56,10 @@ class Processes:
     def __init__(self, _config: PartConfig, *, boot: str, reader: Reader | None = None) -> None:
         """Take the boot's id, so that a process keeps its ``entity_id`` over several runs."""
         self._boot = boot
-        self._own = os.getpid()
+        self._myself: str | None = None
         self._reader = reader or _system_reader()
         self._known: OrderedDict[str, _Remembered] = OrderedDict()
+        self._whole: OrderedDict[str, tuple[Process, Process]] = OrderedDict()  # a process as it came, and with all its parents
         self._older: OrderedDict[str, Process] = OrderedDict()  # parents that began before the watch
         self._lock = threading.Lock()
 
@@ -77,28 +78,62 @@ class Processes:
         process = connection.process
         if process is None or process.pid is None or process.entity_id is None:
             return connection
+        if process.args is not None and process.executable is not None and self._came_described(connection, process):
+            connection = self._completed(connection, process)
+        else:
+            connection = self._looked_up(connection, process)
+        if process.entity_id != self._own():
+            return connection
+        return replace(connection, outwatch=replace(connection.outwatch, own=True))
+
+    def _own(self) -> str | None:
+        """Give our own ``entity_id``."""
+        if self._myself is None:
+            birth = self._reader.birth(os.getpid())
+            self._myself = birth.entity(self._boot) if birth else ""
+        return self._myself
+
+    def _looked_up(self, connection: Connection, process: Process) -> Connection:
+        """Describe a process by what can be read of it now."""
         findings = connection.outwatch
-        if findings.attribution == "exact" and process.args is not None and process.executable is not None:  # the kernel told
-            return self._completed(connection, process)
         with self._lock:
-            described, user, state = self._describe(process)
+            described, user, state = self._describe(process, told=findings.attribution == "exact" and process.executable is not None)
+        if described.executable is None and process.executable is not None:  # we may not look, but somebody did
+            return self._completed(connection, process)
         if described is process:
             state = findings.executable  # it has gone: what the kernel said of its file stands
         if state != findings.executable:
             findings = replace(findings, executable=state)
-        if process.pid == self._own:
-            findings = replace(findings, own=True)
         return replace(connection, process=described, user=user or connection.user, outwatch=findings)
+
+    def _came_described(self, connection: Connection, process: Process) -> bool:
+        """Tell whether a record came with what its process runs: from the kernel, or from a capture while we know nothing of it."""
+        if connection.outwatch.attribution == "exact":
+            return True
+        known = self._known.get(process.entity_id or "")
+        return known is None or known.described[0].executable is None
 
     def _completed(self, connection: Connection, process: Process) -> Connection:
         """Add what the kernel does not tell: the account's name, and parents that began before the watch."""
         user = connection.user
         if user is not None and user.id is not None and user.name is None:
             name = self._reader.user_name(user.id)
-            connection = replace(connection, user=replace(user, name=name)) if name else connection
+            user = replace(user, name=name) if name else user
         with self._lock:
-            whole = self._with_parents(process)
-        return replace(connection, process=whole) if whole is not process else connection
+            whole = self._completed_process(process)
+        return connection if user is connection.user and whole is process else replace(connection, process=whole, user=user)
+
+    def _completed_process(self, process: Process) -> Process:
+        """Give a process with all its parents: the same object for the same object, for many connections and children share it."""
+        identity = process.entity_id or ""
+        known = self._whole.get(identity)
+        if known is not None and known[0] is process:
+            return known[1]
+        whole = self._with_parents(process)
+        self._whole[identity] = process, whole
+        if len(self._whole) > _REMEMBERED:
+            self._whole.popitem(last=False)
+        return whole
 
     def _with_parents(self, process: Process) -> Process:
         """Fill in the first parent that has no name, and those above it."""
@@ -106,7 +141,7 @@ class Processes:
         if parent is None or parent.pid is None:
             return process
         if parent.name is not None or parent.executable is not None:
-            whole = self._with_parents(parent)
+            whole = self._completed_process(parent)
             return process if whole is parent else replace(process, parent=whole)
         known = self._older.get(parent.entity_id or "")
         if known is None:
@@ -118,9 +153,12 @@ class Processes:
                 self._older.popitem(last=False)
         return replace(process, parent=known)
 
-    def _describe(self, process: Process) -> _Described:
+    def _describe(self, process: Process, *, told: bool) -> _Described:
+        """Read a process, or remember it; of what the kernel has ``told`` it would have told too that another program runs."""
         identity, pid = process.entity_id or "", process.pid or 0
         known = self._known.get(identity)
+        if told and known is not None and known.mark is not None and known.described[0].executable == process.executable:
+            return known.described
         mark = self._reader.mark(pid)
         if known is not None and (mark is None or mark == known.mark):
             return known.described

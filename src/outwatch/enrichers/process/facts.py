@@ -7,8 +7,9 @@ from outwatch.guard.text import cleaned
 from outwatch.model.identity import entity_id
 from outwatch.model.records import FileState
 
-MOST_ARGS = 256
-MOST_ARG = 4096
+MOST_ARGS, MOST_ARG, MOST_TEXT = 256, 4096, 1 << 17
+"""Arguments that are kept, the length of one and of all: they must fit into the line of a record also if each character is escaped."""
+
 MOST_PARENT_ARGS, MOST_PARENT_ARG = 16, 256
 """Arguments of parents that are kept, and their length: who they are matters, not all they were told."""
 
@@ -51,5 +52,12 @@ class Facts:
 
 def bounded_args(args: list[str] | list[bytes], most: int = MOST_ARGS, longest: int = MOST_ARG) -> tuple[str, ...]:
     """Make arguments valid text, at most so many and so long; what is cut ends in ``…``."""
-    kept = tuple(cleaned(one, longest) for one in args[:most])
-    return (*kept, "…") if len(args) > most else kept
+    kept: list[str] = []
+    left = MOST_TEXT
+    for one in args[:most]:
+        text = cleaned(one, longest)
+        left -= len(text)
+        if left < 0:
+            break
+        kept.append(text)
+    return (*kept, "…") if len(kept) < len(args) else tuple(kept)

@@ -44,12 +44,12 @@ class Elsewhere:
         return ["everything"]
 
 
-def build(config: EbpfConfig, *, host: Host, boot: str, health: Health, overrun: bool = False) -> Sensor:
-    """Make the sensor; its modules can be imported on Linux only. With ``overrun`` it shows how it looks when something is lost."""
+def build(config: EbpfConfig, *, host: Host, boot: str, health: Health, once: bool = False, overrun: bool = False) -> Sensor:
+    """Make the sensor; its modules can be imported on Linux only. ``once``: only what is there; ``overrun``: see ``Ebpf``."""
     if sys.platform == "linux":
         from outwatch.sensors.ebpf.sensor import Ebpf  # noqa: PLC0415
 
-        return Ebpf(config, host=host, boot=boot, health=health, overrun=overrun)
+        return Ebpf(config, host=host, boot=boot, health=health, once=once, overrun=overrun)
     return Elsewhere()
 
 

@@ -7,10 +7,7 @@
 
 #define RATES 32768
 #define SECOND_BITS 30    /* of nanoseconds: a little more than one second */
-#define STORM_SHORT 16    /* in place of storm while the ring is more than half full */
-
-/* Connections of one process to one place in a second from which on they are counted together; 0: never. */
-const volatile u32 storm = 2000;
+#define STORM_SHORT 16    /* in place of settings.storm while the ring is more than half full */
 
 struct place {
 	u64 start;            /* of the process */
@@ -69,14 +66,14 @@ static __always_inline bool is_storm(const struct flow *flow)
 	struct rate *rate;
 	u32 cell, most;
 
-	if (!storm || flow->head.flags & FLAG_EXISTING)
+	if (!settings.storm || flow->head.flags & FLAG_EXISTING)
 		return 0;
 	place_of(&place, flow);
 	mixed = (mixed ^ place.address[0]) * 0x9e3779b97f4a7c15ULL;
 	mixed = (mixed ^ (mixed >> 29) ^ place.address[1] ^ ((u64)place.port << 16) ^ place.flags) * 0xbf58476d1ce4e5b9ULL;
 	cell = (mixed >> 40) % RATES;
 	rate = bpf_map_lookup_elem(&rates, &cell);
-	most = fill() == 2 ? STORM_SHORT : storm;
+	most = fill() == 2 ? STORM_SHORT : settings.storm;
 	return rate && one_more(rate, bpf_ktime_get_boot_ns() >> SECOND_BITS) > most;
 }
 

@@ -27,6 +27,12 @@
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
+/* Set before the programs are loaded. */
+const volatile struct {
+	u32 storm;            /* connections of one process to one place in a second from which on they are counted together; 0: never */
+	u32 once;             /* nothing is to be followed: sockets need no notes */
+} settings = { 2000, 0 };
+
 #include "told.h"
 #include "owners.h"
 #include "bursts.h"

@@ -11,6 +11,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from outwatch.guard.text import cleaned
 from outwatch.model.records import (
     Connection,
     Destination,
@@ -148,8 +149,9 @@ class Connections:
                 self._open[flow.id] = record
 
     def _opened(self, flow: Flow) -> Connection:
-        began = self._when(flow.id >> _CPU_BITS if flow.protocol == _TCP or flow.kind != decode.OPEN else flow.time)
         existing = bool(flow.flags & decode.EXISTING)
+        by_id = flow.kind != decode.OPEN or flow.protocol == _TCP
+        began = self._when(flow.id >> _CPU_BITS if by_id and not existing else flow.time)
         ingress = bool(flow.flags & decode.INGRESS) or (existing and self._is_listener(flow))
         process, findings, user = self._owner(flow)
         if self._shared and flow.socket in self._shared:
@@ -210,7 +212,8 @@ class Connections:
         told = self._lives.describe((flow.pid, flow.start))
         if told is not None:
             return told[0], _exact(told[1]), _user(flow.uid)
-        return self._lives.bare((flow.pid, flow.start)), _exact(None), _user(flow.uid)
+        bare = replace(self._lives.bare((flow.pid, flow.start)), name=cleaned(flow.comm.partition(b"\0")[0]) or None)
+        return bare, _exact(None), _user(flow.uid)
 
     def _is_listener(self, flow: Flow) -> bool:
         """Tell whether somebody waits for callers at a connection's local end."""
@@ -230,7 +233,7 @@ def _user(uid: int) -> User:
     return User(id=str(uid))
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def _address(family: int, raw: bytes) -> str | None:
     if family == AF_INET:
         return inet_ntop(AF_INET, raw[:4])

@@ -155,6 +155,12 @@ struct cred {
 	kuid_t uid;
 };
 
+struct signal_struct {
+	struct {
+		int counter;
+	} live;
+};
+
 struct task_struct {
 	pid_t pid;
 	pid_t tgid;
@@ -163,6 +169,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct mm_struct *mm;
 	struct nsproxy *nsproxy;
+	struct signal_struct *signal;
 	const struct cred *cred;
 	char comm[16];
 };

@@ -43,6 +43,8 @@ static __always_inline void datagrams(struct flow *flow, const struct owner *own
 	__builtin_memcpy(flow->comm, owner->comm, 16);
 }
 
+#define PATIENCE 512      /* looks whether the other processor is done */
+
 /* TCP and MPTCP are told by their states; SCTP is no stream here, whatever its sockets are called. */
 static __always_inline bool is_stream(u32 type, u32 protocol)
 {
@@ -114,20 +116,26 @@ static __always_inline void count_packet(struct __sk_buff *skb, bool out)
 	size = skb->len > headers ? skb->len - headers : 0;
 	key.port = port;
 	key.family = family;
-	if (!owner->answered) {
-		owner->answered = 1;
+	if (!owner->answered && !__sync_val_compare_and_swap(&owner->claimed, 0, 1)) {
 		owner->family = family;
 		owner->peer_port = port;
 		owner->peer[0] = key.address[0];
 		owner->peer[1] = key.address[1];
 		if (!out)
 			owner->flags |= FLAG_INGRESS;
+		__sync_fetch_and_add(&owner->answered, 1);
 		datagrams(&flow, owner, sk, key.address, port, EVENT_OPEN);
 		flow.local_port = sk->src_port;
 		__builtin_memcpy(flow.local, here, 16);
 		owner->folded = is_storm(&flow);
 		if (!owner->folded)
 			say(&flow, sizeof(flow), EVENT_OPEN, flow.uid);
+	}
+	/* Another processor sends this socket's first packet just now, perhaps to the same peer. */
+#pragma clang loop unroll(disable)
+	for (int step = 0; step < PATIENCE; step++) {
+		if (*(volatile u32 *)&owner->answered)
+			break;
 	}
 	if (owner->peer_port == port && owner->family == family && owner->peer[0] == key.address[0] && owner->peer[1] == key.address[1]) {
 		__sync_fetch_and_add(out ? &owner->sent : &owner->received, size);
@@ -141,8 +149,8 @@ static __always_inline void count_packet(struct __sk_buff *skb, bool out)
 			miss();
 			return;
 		}
-		owner->family = family;
 		datagrams(&flow, owner, sk, key.address, port, EVENT_OPEN);
+		flow.family = family;
 		flow.local_port = sk->src_port;
 		flow.id = fresh.id;
 		flow.head.flags = (owner->flags & FLAG_KERNEL) | (out ? 0 : FLAG_INGRESS);
@@ -186,7 +194,7 @@ int socket_release(struct bpf_sock *ctx)
 	flow.received = owner->received;
 	if (!(keeps_folded(owner) && gather(&flow)))
 		say(&flow, sizeof(flow), EVENT_CLOSE, flow.uid);
-	owner->answered = 0;
+	owner->answered = owner->claimed = 0;
 	return 1;
 }
 

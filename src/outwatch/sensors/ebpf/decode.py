@@ -1,6 +1,7 @@
 """Records of the ring (``event.h``) into values. What is no record, or cut off, is ``None``: a length is never believed."""
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 OPEN, STATE, CLOSE, EXEC, FORK, EXIT, TOTAL, SHARE, BURST = range(1, 10)
@@ -108,6 +109,11 @@ def flow(data: bytes) -> Flow | None:
         return None
     _size, kind, flags, _cpu, time, *rest = _FLOW.unpack(data)
     return Flow(kind, flags, time, *rest)
+
+
+def flows(data: bytes) -> Iterator[Flow]:
+    """Read flows that stand one after another, and nothing else."""
+    return (Flow._make((*one[1:3], *one[4:])) for one in _FLOW.iter_unpack(data))
 
 
 def burst(data: bytes) -> tuple[Flow, int] | None:

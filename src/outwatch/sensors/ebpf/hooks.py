@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from outwatch.errors import SensorUnavailable
 from outwatch.guard.rights import capabilities
-from outwatch.sensors.ebpf.decode import BURST_SIZE, FAILED, FLOW_SIZE, INGRESS, KINDS, PROGRAM_SIZE, Flow, Program, burst, decode, flow
+from outwatch.sensors.ebpf.decode import BURST_SIZE, FAILED, FLOW_SIZE, INGRESS, KINDS, PROGRAM_SIZE, Flow, Program, burst, decode, flows
 from outwatch.sensors.ebpf.libbpf import BpfObject, Ring
 
 if sys.platform == "linux":
@@ -22,18 +22,19 @@ assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, whi
 _BTF = "/sys/kernel/btf/vmlinux"
 _RIGHTS = frozenset({"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"})
 _COUNT = struct.Struct("<QQ")  # struct count: happened, refused
+_SETTINGS = struct.Struct("=II")  # settings
 _PEER = struct.Struct("<Q16sHHI")  # struct peer
 _PLACE = struct.Struct("<QII16sHBBBBH")  # struct place
 _PIECE = 65_536
 
 
 class Hook(NamedTuple):
-    """Programs that belong together, the iterators among them, and what stays unseen without them (empty: the sensor can't do without)."""
+    """Programs that belong together, the iterators among them, and what their lack costs (empty: the sensor can't do without)."""
 
     name: str
     programs: tuple[str, ...]
     iterators: tuple[str, ...] = ()
-    unseen: str = ""
+    lack: str = ""
     to_cgroups: bool = False
 
 
@@ -43,14 +44,15 @@ DATAGRAMS = Hook(
     "datagrams",
     ("socket_create", "socket_release", "packet_out", "packet_in"),
     ("talk_totals",),
-    "UDP, ICMP, SCTP and raw sockets",
+    "UDP, ICMP, SCTP and raw sockets are not seen",
     to_cgroups=True,
 )
-SHARING = Hook("sharing", ("socket_sent", "socket_received"), (), "AF_PACKET, and other processes that use somebody's socket")
-STORMS = Hook("storms", (), ("burst_totals",), "storms counted together: they fill the ring instead")
+SHARING = Hook("sharing", ("socket_sent", "socket_received"), (), "AF_PACKET, and other processes that use somebody's socket, are not seen")
+STORMS = Hook("storms", (), ("burst_totals",), "storms are told one by one and may overrun the ring")
 HOOKS = (TCP, PROCESSES, DATAGRAMS, SHARING, STORMS)
 """All that there are."""
 
+_PICTURE = ("running", "existing")
 _OPTIONAL = (SHARING, STORMS, DATAGRAMS)
 _OVER = {"totals": "owners", "talk_totals": "talks", "burst_totals": "bursts"}  # the map that an iterator goes through
 
@@ -61,11 +63,13 @@ class Hooks:
     ``off`` has the reason for each hook that is not on.
     """
 
-    def __init__(self, ring_bytes: int, *, storm: int = 2000, without: Collection[str] = ()) -> None:
+    def __init__(self, ring_bytes: int, *, storm: int = 2000, without: Collection[str] = (), once: bool = False) -> None:
         """Load and attach all but those called ``without``; ``SensorUnavailable`` if TCP and processes can't be seen.
 
-        ``storm`` connections of one process to one place in a second are told one by one (0: all of them).
+        ``storm`` connections of one process to one place in a second are told one by one (0: all of them). ``once``: nothing is attached
+        but what is needed to see what is there.
         """
+        self._settings = _SETTINGS.pack(storm, once)
         lacking = _RIGHTS - capabilities()
         if lacking and "CAP_SYS_ADMIN" not in capabilities():
             raise SensorUnavailable(f"it needs {', '.join(sorted(lacking))}", "run it as root")
@@ -75,26 +79,28 @@ class Hooks:
         if not storm:
             self.off.setdefault(STORMS.name, "switched off")
         self._ring: Ring | None = None
-        self._object = self._loaded(ring_bytes, storm)
+        self._iterators: dict[str, int] = {}
+        self._object = _loaded(ring_bytes, self._settings, _PICTURE) if once else self._loaded(ring_bytes)
         try:
-            for hook in HOOKS:
+            for hook in HOOKS if not once else ():
                 self._attach(hook)
-            self._iterators = {
-                name: self._object.iterator(name, _OVER.get(name)) for hook in HOOKS if hook.name not in self.off for name in hook.iterators
-            }
+            names = _PICTURE if once else [name for hook in HOOKS if hook.name not in self.off for name in hook.iterators]
+            self._iterators = {name: self._object.iterator(name, _OVER.get(name)) for name in names}
         except SensorUnavailable:
             self._object.close()
             raise
 
-    def _loaded(self, ring_bytes: int, storm: int) -> BpfObject:
+    def _loaded(self, ring_bytes: int) -> BpfObject:
         """Load with as few hooks left out as the kernel asks for."""
         first: SensorUnavailable | None = None
         wished = [hook for hook in _OPTIONAL if hook.name not in self.off]
         for number in range(len(wished) + 1):
             for dropped in itertools.combinations(wished, number):
                 names = {*self.off, *(hook.name for hook in dropped)}
+                settings = _SETTINGS.pack(0, 0) if STORMS.name in names else self._settings
+                wanted = [name for hook in HOOKS if hook.name not in names for name in (*hook.programs, *hook.iterators)]
                 try:
-                    image = _loaded(ring_bytes, 0 if STORMS.name in names else storm, [hook for hook in HOOKS if hook.name in names])
+                    image = _loaded(ring_bytes, settings, wanted)
                 except SensorUnavailable as error:
                     first = first or error
                     continue
@@ -115,8 +121,8 @@ class Hooks:
             self.off[hook.name] = error.reason if isinstance(error, SensorUnavailable) else str(error.strerror)
 
     def blind(self) -> list[str]:
-        """Say what stays unseen because a hook is off."""
-        return [f"{hook.unseen}: {self.off[hook.name]}" for hook in HOOKS if hook.unseen and hook.name in self.off]
+        """Say what it costs that hooks are off, and why they are."""
+        return [f"{hook.lack} ({self.off[hook.name]})" for hook in HOOKS if hook.name in self.off]
 
     def open_ring(self, taken: Callable[[bytes], None]) -> None:
         """Begin to read records; ``taken`` gets each."""
@@ -129,32 +135,38 @@ class Hooks:
 
     def running(self) -> Iterator[Program]:
         """Yield every process that runs."""
-        for record in self._records("running", PROGRAM_SIZE):
+        for record in self._one_by_one("running", PROGRAM_SIZE):
             event = decode(record)
             if isinstance(event, Program):
                 yield event
 
-    def existing(self) -> Iterator[Flow | None]:
-        """Yield every socket that some process holds."""
-        return (flow(record) for record in self._records("existing", FLOW_SIZE))
+    def existing(self) -> Iterator[Flow]:
+        """Yield every socket that some process holds, once for each."""
+        for records in self._pieces("existing", FLOW_SIZE):
+            yield from flows(records)
 
-    def totals(self) -> Iterator[Flow | None]:
+    def totals(self) -> Iterator[Flow]:
         """Yield connections that have carried something since the last time, and all talks with further peers of a socket."""
         for name in ("totals", "talk_totals"):
-            for record in self._records(name, FLOW_SIZE):
-                yield flow(record)
+            for records in self._pieces(name, FLOW_SIZE):
+                yield from flows(records)
 
     def bursts(self) -> Iterator[tuple[Flow, int] | None]:
         """Yield connections that were counted together, and how many each stands for."""
-        return (burst(record) for record in self._records("burst_totals", BURST_SIZE))
+        return (burst(record) for record in self._one_by_one("burst_totals", BURST_SIZE))
 
-    def _records(self, name: str, size: int) -> Iterator[bytes]:
+    def _one_by_one(self, name: str, size: int) -> Iterator[bytes]:
+        for records in self._pieces(name, size):
+            for at in range(0, len(records), size):
+                yield records[at : at + size]
+
+    def _pieces(self, name: str, size: int) -> Iterator[bytes]:
+        """Yield what an iterator writes, in pieces of whole records."""
         left = b""
         for piece in self._object.read(self._iterators[name], _PIECE) if name in self._iterators else ():
             data = left + piece
             whole = len(data) - len(data) % size
-            for at in range(0, whole, size):
-                yield data[at : at + size]
+            yield data[:whole]
             left = data[whole:]
 
     def forget(self, talk: Flow) -> None:
@@ -182,15 +194,13 @@ class Hooks:
         self._object.close()
 
 
-def _loaded(ring_bytes: int, storm: int, without: Collection[Hook]) -> BpfObject:
+def _loaded(ring_bytes: int, settings: bytes, wanted: Collection[str]) -> BpfObject:
     image = BpfObject(files("outwatch.sensors.ebpf").joinpath("connect.bpf.o").read_bytes())
     with contextlib.ExitStack() as undo:
         undo.callback(image.close)
         image.resize("ring", ring_bytes)
-        image.set_constants(storm.to_bytes(4, sys.byteorder))
-        for hook in without:
-            for name in (*hook.programs, *hook.iterators):
-                image.leave_out(name)
+        image.set_constants(settings)
+        image.keep(wanted)
         image.load()
         undo.pop_all()
     return image

@@ -7,7 +7,7 @@ import ctypes
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from ctypes import CFUNCTYPE, byref, c_char_p, c_int, c_long, c_size_t, c_uint32, c_void_p
 from typing import Any
 
@@ -15,7 +15,7 @@ from outwatch.errors import SensorUnavailable
 
 _LIBRARY = "libbpf.so.1"
 _REMEDY = "apt install libbpf1 (or your system's package of libbpf 1.0 or later)"
-_INFO, _MISSES_AT = 224, 216  # bytes of struct bpf_prog_info up to recursion_misses, which ends there (linux/bpf.h)
+_INFO, _MISSES_AT = 216, 208  # bytes of struct bpf_prog_info up to recursion_misses, which ends there (linux/bpf.h)
 _MOST_SAID = 4000  # characters of libbpf's own words that are kept
 
 _Print = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
@@ -126,11 +126,10 @@ class BpfObject:
         while program := self._libbpf.bpf_object__next_program(self._object, program):
             yield self._libbpf.bpf_program__name(program).decode("ascii"), program
 
-    def leave_out(self, name: str) -> None:
-        """Don't load a program that this kernel has no hook for."""
-        for known, program in self.programs():
-            if known == name:
-                self._libbpf.bpf_program__set_autoload(program, False)  # noqa: FBT003 - C has no keywords
+    def keep(self, names: Collection[str]) -> None:
+        """Load these programs and no others."""
+        for name, program in self.programs():
+            self._libbpf.bpf_program__set_autoload(program, name in names)
 
     def resize(self, name: str, entries: int) -> None:
         """Set the size of a map before it is loaded."""

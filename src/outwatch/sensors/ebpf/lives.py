@@ -35,7 +35,9 @@ class _One:
     program: Program | None = None
     ended: bool = False
     described: Process | None = None
+    height: int = 0  # parents of that
     state: FileState | None = None
+    looked: bool = False  # at its file
 
 
 class Lives:
@@ -64,7 +66,9 @@ class Lives:
         key = event.pid, event.start
         if isinstance(event, Program):
             one = self._known.setdefault(key, _One())
-            one.program, one.described = event, None
+            one.ended = False  # another thread than the first may go on
+            self._ended.pop(key, None)
+            one.program, one.described, one.looked = event, None, False
             one.parent = one.parent or (event.parent, event.parent_start)
         elif event.kind == EXIT:
             if key in self._known:
@@ -89,7 +93,9 @@ class Lives:
         if one is None or one.program is None:
             return None
         if one.described is None:
-            one.described, one.state = self._process(key, one, _MOST_DEPTH), _state(one.program, self._mntns, self._mounts)
+            one.described, one.height = self._made(key, one, _MOST_DEPTH)
+        if not one.looked:
+            one.state, one.looked = _state(one.program, self._mntns, self._mounts), True
         return one.described, one.state
 
     def bare(self, key: Key) -> Process:
@@ -105,22 +111,37 @@ class Lives:
             self._firsts.popitem(last=False)
         return str(tick) if first == start else f"{tick}.{rest}"
 
-    def _process(self, key: Key, one: _One, depth: int) -> Process:
+    def _made(self, key: Key, one: _One, depth: int) -> tuple[Process, int]:
+        """Make a process with at most ``depth`` parents, and count them: more than ``_MOST_DEPTH`` if some were left out.
+
+        Parents are the same object to all their children, for they may be many.
+        """
+        if one.described is not None and one.height <= depth:
+            return one.described, one.height
         bare, program = self.bare(key), one.program
-        above = self._known.get(one.parent) if one.parent else None
-        parent = None
-        if one.parent and depth:
-            parent = self._process(one.parent, above, depth - 1) if above else self.bare(one.parent)
         if program is None:
-            return bare
+            return bare, 0
+        parent, height = None, 0
+        if one.parent:
+            above = self._known.get(one.parent)
+            if not depth:
+                height = _MOST_DEPTH + 1
+            elif above is None:
+                parent, height = self.bare(one.parent), 1
+            else:
+                parent, height = self._made(one.parent, above, depth - 1)
+                height += 1
         path = cleaned(program.path) if not program.cut and len(program.path) > 1 else None
-        return replace(
+        process = replace(
             bare,
             name=cleaned(program.path.rpartition(b"/")[2] if path else program.comm),
             executable=path,
             args=(*(cleaned(one) for one in program.args), *(("…",) if program.args_cut else ())) or None,
             parent=parent,
         )
+        if height <= _MOST_DEPTH:
+            one.described, one.height = process, height
+        return process, height
 
 
 def _state(program: Program, mount_namespace: int | None, mounts: Mounts) -> FileState | None:

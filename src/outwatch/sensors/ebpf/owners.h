@@ -13,6 +13,7 @@ struct owner {
 	u32 uid;
 	u32 flags;
 	u32 answered;
+	u32 claimed;          /* of datagrams: somebody is about to tell the first one */
 	u64 sent;             /* of datagrams: counted here; of streams: what was told last */
 	u64 received;
 	u64 told_sent;
@@ -60,8 +61,8 @@ static __always_inline void head(struct flow *flow, const struct sock *sk, const
 		bpf_probe_read_kernel(flow->local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
 		bpf_probe_read_kernel(flow->remote, 16, &sk->__sk_common.skc_v6_daddr);
 	} else {
-		bpf_probe_read_kernel(flow->local, 4, &sk->__sk_common.skc_rcv_saddr);
-		bpf_probe_read_kernel(flow->remote, 4, &sk->__sk_common.skc_daddr);
+		*(u32 *)flow->local = sk->__sk_common.skc_rcv_saddr;
+		*(u32 *)flow->remote = sk->__sk_common.skc_daddr;
 	}
 	__builtin_memcpy(flow->comm, owner->comm, 16);
 }
@@ -101,7 +102,7 @@ static __always_inline void own(struct owner *owner)
 	owner->cgroup = bpf_get_current_cgroup_id();
 	owner->start = task->group_leader->start_boottime;
 	owner->flags = task->mm ? 0 : FLAG_KERNEL;
-	owner->answered = 0;
+	owner->answered = owner->claimed = 0;
 	owner->told = 0;
 	owner->tried = 0;
 	owner->folded = owner->unfolded = owner->over = 0;

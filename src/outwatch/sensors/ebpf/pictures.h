@@ -1,4 +1,10 @@
 /* What is there already, and what open connections have carried. */
+/* Tell whether a thread is the one that its process is known by: the first, or any if that has ended. */
+static __always_inline bool speaks(struct task_struct *task)
+{
+	return task->pid == task->tgid || !BPF_CORE_READ(task, group_leader, mm);
+}
+
 /* Apart from that of the ring: a program that is executed may come between. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -15,7 +21,7 @@ int running(struct bpf_iter__task *ctx)
 	struct program *program;
 	u32 zero = 0;
 
-	if (!task || task->pid != task->tgid || !task->mm)
+	if (!task || !task->mm || !speaks(task))
 		return 0;
 	program = bpf_map_lookup_elem(&shown, &zero);
 	if (!program)
@@ -34,13 +40,13 @@ int existing(struct bpf_iter__task_file *ctx)
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct flow flow = {};
-	struct owner *owner;
+	struct owner *owner, noted = {};
 	struct socket *socket;
 	struct sock *sk;
 	u16 family;
 	u8 state;
 
-	if (!task || !file || task->pid != task->tgid)
+	if (!task || !file || !speaks(task))
 		return 0;
 	socket = bpf_sock_from_file(file);
 	if (!socket)
@@ -51,10 +57,15 @@ int existing(struct bpf_iter__task_file *ctx)
 	family = sk->__sk_common.skc_family;
 	if (family != AF_INET && family != AF_INET6)
 		return 0;
-	owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!owner || owner->id)
-		return 0;
-	owner->id = new_id();
+	if (settings.once) {
+		owner = &noted;
+		owner->id = file->f_inode->i_ino;
+	} else {
+		owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!owner || owner->id)
+			return 0;
+		owner->id = new_id();
+	}
 	owner->pid = task->tgid;
 	owner->start = task->group_leader->start_boottime;
 	owner->uid = task->cred->uid.val;
@@ -76,7 +87,7 @@ int existing(struct bpf_iter__task_file *ctx)
 		owner->flags = 0;
 		if (!sk->__sk_common.skc_dport)
 			return 0;
-		owner->answered = 1;
+		owner->answered = owner->claimed = 1;
 		owner->family = family;
 		owner->peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
 		if (family == AF_INET6)
@@ -102,7 +113,7 @@ int totals(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct flow flow = {};
 	u64 now = bpf_ktime_get_boot_ns();
 
-	if (!owner || !sk)
+	if (!owner || !sk || !owner->id)
 		return 0;
 	if (!owner->answered) {
 		if (owner->told || sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state != TCP_SYN_SENT)

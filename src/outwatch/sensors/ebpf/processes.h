@@ -34,11 +34,11 @@ int process_exit(u64 *ctx)
 	struct task_struct *task = (struct task_struct *)ctx[0];
 	struct life life = {};
 
-	if (task->pid != task->tgid)
+	if (BPF_CORE_READ(task, signal, live.counter))  /* other threads go on, perhaps without the first one */
 		return 0;
 	begin(&life.head, sizeof(life), EVENT_EXIT);
 	life.pid = task->tgid;
-	life.start = task->start_boottime;
+	life.start = started(task);
 	say(&life, sizeof(life), EVENT_EXIT, (u32)bpf_get_current_uid_gid());
 	return 0;
 }

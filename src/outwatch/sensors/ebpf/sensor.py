@@ -40,13 +40,14 @@ class Ebpf:
     name: ClassVar[str] = "ebpf"
     live: ClassVar[bool] = True
 
-    def __init__(self, config: EbpfConfig, *, host: Host, boot: str, health: Health, overrun: bool = False) -> None:
+    def __init__(self, config: EbpfConfig, *, host: Host, boot: str, health: Health, once: bool = False, overrun: bool = False) -> None:
         """Take the settings, and where to count losses; nothing is loaded yet.
 
-        With ``overrun`` the ring is the smallest and read so seldom that a busy machine must lose something.
+        ``once``: the first picture is all that is wanted. With ``overrun`` the ring is the smallest and read so seldom that a busy
+        machine must lose something.
         """
         self._config = msgspec.structs.replace(config, ring_kib=_SMALLEST, storm=0) if overrun else config
-        self._overrun = overrun
+        self._once, self._overrun = once, overrun
         self._health = health
         self._hooks: Hooks | None = None
         self._offset = 0
@@ -62,7 +63,7 @@ class Ebpf:
     def check(self) -> None:
         """Load and attach; ``SensorUnavailable`` says what stands in the way."""
         if self._hooks is None:
-            self._hooks = Hooks(self._config.ring_kib << 10, storm=self._config.storm, without=self._config.without)
+            self._hooks = Hooks(self._config.ring_kib << 10, storm=self._config.storm, without=self._config.without, once=self._once)
             self._missing, self._off = self._hooks.blind(), self._hooks.off
 
     def observe(self, stop: StopEvent) -> Iterator[Sequence[Observation]]:
@@ -75,10 +76,13 @@ class Ebpf:
             self._lost = dict.fromkeys(_LAYERS, 0)  # counters begin anew with the programs
             self._connections.clear()
             self._storms.clear()
-            hooks.open_ring(self._raw.append)
+            if not self._once:
+                hooks.open_ring(self._raw.append)
             self._set_clock()
             self._there_already(hooks)
             yield self._connections.changed()
+            if self._once:
+                return
             told = time.monotonic()
             ending = False
             while not ending:
@@ -107,8 +111,7 @@ class Ebpf:
     def details(self) -> Sequence[str]:
         """Say of each hook whether it is on, and what it costs that it is not."""
         return [
-            f"{hook.name}: off ({self._off[hook.name]}); not seen: {hook.unseen}" if hook.name in self._off else f"{hook.name}: on"
-            for hook in HOOKS
+            f"{hook.name}: off ({self._off[hook.name]}); {hook.lack}" if hook.name in self._off else f"{hook.name}: on" for hook in HOOKS
         ]
 
     def _take(self) -> None:
@@ -127,11 +130,11 @@ class Ebpf:
     def _there_already(self, hooks: Hooks) -> None:
         for program in hooks.running():
             self._lives.see(program)
-        flows = [flow for flow in hooks.existing() if flow is not None]
-        for flow in flows:
+        flows = {flow.id: flow for flow in hooks.existing()}  # several processes may hold a socket
+        for flow in flows.values():
             if flow.flags & decode.LISTENS:
                 self._connections.listening(flow)
-        for flow in flows:
+        for flow in flows.values():
             if not flow.flags & decode.LISTENS:
                 self._connections.see(flow)
 
@@ -140,9 +143,6 @@ class Ebpf:
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         gone = self._connections.sockets_gone()
         for flow in hooks.totals():
-            if flow is None:
-                self._broken += 1
-                continue
             is_talk = flow.id != flow.socket
             if is_talk and (flow.socket in gone or now - flow.start > _SILENT):
                 hooks.forget(flow)

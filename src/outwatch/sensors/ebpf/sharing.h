@@ -15,6 +15,7 @@ static __always_inline void count_frame(struct sock *sk, u64 size, bool out)
 		own(owner);
 	key.socket = owner->id;
 	key.family = AF_PACKET;
+	key.port = out;  /* who listens to frames has opened nothing until it sends one */
 	talk = bpf_map_lookup_elem(&talks, &key);
 	if (!talk) {
 		fresh.id = new_id();
@@ -23,7 +24,7 @@ static __always_inline void count_frame(struct sock *sk, u64 size, bool out)
 			return;
 		}
 		begin(&flow.head, sizeof(flow), EVENT_OPEN);
-		flow.head.flags = owner->flags;
+		flow.head.flags = owner->flags | (out ? 0 : FLAG_INGRESS);
 		flow.id = fresh.id;
 		flow.socket = owner->id;
 		flow.start = owner->start;
@@ -61,7 +62,7 @@ static __always_inline void used(struct sock *sk, int size, bool out)
 	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
 	if (!owner || owner->pid == pid || !task->mm)
 		return;
-	if (family != AF_PACKET && !owner->answered)
+	if (!owner->id || (family != AF_PACKET && !owner->answered))
 		return;  /* nothing is told of it yet */
 #pragma unroll
 	for (int at = 0; at < SHARED_MOST; at++) {

@@ -27,15 +27,13 @@ static __always_inline void count_stream(struct flow *flow, struct sock *sk)
 	flow->received = BPF_CORE_READ(whole, bytes_received);
 }
 
-static __noinline int tcp_state(u64 *ctx, bool owned)
+static __noinline int tcp_state(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	int before = (int)ctx[1], now = (int)ctx[2];
 	struct owner *owner;
 	struct flow flow = {};
 
-	if (!sk->sk_lock.owned == owned)
-		return 0;
 	if (sk->sk_protocol != IPPROTO_TCP)  /* MPTCP has sockets of its own below it */
 		return 0;
 	if (now == TCP_LISTEN) {  /* what is accepted inherits this */
@@ -70,9 +68,7 @@ static __noinline int tcp_state(u64 *ctx, bool owned)
 			say(&flow, sizeof(flow), EVENT_OPEN, flow.uid);
 		return 0;
 	}
-	if (now != TCP_ESTABLISHED && now != TCP_CLOSE)
-		return 0;
-	if (!owner)
+	if (!owner || !owner->id)
 		return 0;
 	if (now == TCP_ESTABLISHED) {
 		owner->answered = 1;
@@ -83,7 +79,7 @@ static __noinline int tcp_state(u64 *ctx, bool owned)
 		return 0;
 	}
 	if (before == TCP_LISTEN) {
-		bpf_sk_storage_delete(&owners, sk);
+		owner->id = 0;
 		return 0;
 	}
 	count_stream(&flow, sk);
@@ -98,8 +94,19 @@ static __noinline int tcp_state(u64 *ctx, bool owned)
 		owner->folded = is_storm(&flow);
 	if (!(keeps_folded(owner) && gather(&flow)))
 		say(&flow, sizeof(flow), EVENT_CLOSE, flow.uid);
-	bpf_sk_storage_delete(&owners, sk);
+	owner->id = 0;  /* cheaper than to delete it now: the kernel does when it frees the socket */
+	owner->answered = owner->tried = 0;
 	return 0;
+}
+
+/* Most changes of state are of no interest. */
+static __always_inline bool matters(const u64 *ctx, bool owned)
+{
+	int now = (int)ctx[2];
+
+	if (now != TCP_ESTABLISHED && now != TCP_CLOSE && now != TCP_SYN_SENT && now != TCP_LISTEN)
+		return 0;
+	return !((struct sock *)ctx[0])->sk_lock.owned != owned;
 }
 
 /* The kernel does not enter a program on a processor where it runs already. A process that connects or hangs up holds its socket and
@@ -108,11 +115,11 @@ static __noinline int tcp_state(u64 *ctx, bool owned)
 SEC("tp_btf/inet_sock_set_state")
 int tcp_held(u64 *ctx)
 {
-	return tcp_state(ctx, 1);
+	return matters(ctx, 1) ? tcp_state(ctx) : 0;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int tcp_free(u64 *ctx)
 {
-	return tcp_state(ctx, 0);
+	return matters(ctx, 0) ? tcp_state(ctx) : 0;
 }

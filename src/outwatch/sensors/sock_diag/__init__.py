@@ -27,6 +27,7 @@ from outwatch.sensors.sock_diag.table import Table
 LAYER = "netlink"
 """The name under which is counted what the kernel could not tell."""
 
+_LATE = 1.0  # seconds that a look may be late because so many sockets close
 _HEARD_EVERY = 0.1  # seconds between two times of reading what has closed
 _AT_ONCE = 4096  # closed sockets that are told in one batch
 
@@ -58,6 +59,9 @@ class Kernel(Protocol):
 
     def ended(self, most: int) -> list[Row]:
         """Give the sockets that have closed, at most about so many; the others can wait."""
+
+    def stop_hearing(self) -> None:
+        """Hear no more of sockets that close from now on."""
 
     def lost(self) -> int:
         """Count what the kernel could not tell, or could not be read, since the last call."""
@@ -114,15 +118,25 @@ class SockDiag:
     def _closing(self, kernel: Kernel, stop: StopEvent, until: float) -> Iterator[list[Connection]]:
         """Yield what closes up to the next look, or until something was lost: then it is time to look."""
         while True:
+            if stop.is_set():
+                kernel.stop_hearing()
+            lost = 0
             while rows := kernel.ended(_AT_ONCE):
+                lost += self._count_losses(kernel)
                 yield self._table.ended(rows, kernel.remains)
-            lost = kernel.lost()
-            if lost:
-                self._health.lose(LAYER, lost)
+                if time.monotonic() >= until + _LATE and not stop.is_set():
+                    break  # they close faster than they can be read; what finds no room is counted
+            lost += self._count_losses(kernel)
             left = until - time.monotonic()
             if lost or stop.is_set() or left <= 0:
                 return
             stop.wait(min(left, _HEARD_EVERY) if kernel.tells_ends else left)
+
+    def _count_losses(self, kernel: Kernel) -> int:
+        lost = kernel.lost()
+        if lost:
+            self._health.lose(LAYER, lost)
+        return lost
 
     def blind(self) -> Sequence[str]:
         """Say what this can't see."""

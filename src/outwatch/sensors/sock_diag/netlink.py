@@ -25,7 +25,7 @@ assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, whi
 _SOCK_DIAG = 4
 _BY_FAMILY = 20
 _REQUEST, _DUMP = 0x1, 0x300
-_SOL_NETLINK, _ADD_MEMBERSHIP, _NO_ENOBUFS = 270, 1, 5
+_SOL_NETLINK, _ADD_MEMBERSHIP, _DROP_MEMBERSHIP, _NO_ENOBUFS = 270, 1, 2, 5
 _SO_RCVBUFFORCE, _SO_MEMINFO = 33, 55
 _MEMINFO = Struct("=9I")  # the last is what did not fit
 _QUESTION = Struct("=BBBxI")  # inet_diag_req_v2 up to the ends
@@ -110,6 +110,13 @@ class Netlink:
                 self.broken += reading.broken
                 rows += reading.rows
         return rows
+
+    def stop_hearing(self) -> None:
+        """Hear no more of sockets that close from now on; what was told already can still be read."""
+        if self._hearing is not None:
+            with contextlib.suppress(OSError):  # a second time
+                for group in _GROUPS:
+                    self._hearing.setsockopt(_SOL_NETLINK, _DROP_MEMBERSHIP, group)
 
     def lost(self) -> int:
         """Count what the kernel could not tell, or could not be read, since the last call."""

@@ -59,7 +59,7 @@ class Owners:
         """Give what the descriptors of processes lead to; those that are known to hold sockets come first."""
         crowded = []
         for pid in self._pids():
-            links = self._read(pid, 0)
+            links = self._read(str(pid), 0) or self._of_another_thread(pid)
             yield pid, links
             if len(links) >= _FEW:
                 crowded.append(pid)
@@ -69,7 +69,7 @@ class Owners:
         start = self._turn % len(crowded) if crowded else 0
         for pid in crowded[start:] + crowded[:start]:
             at = _FEW
-            while time.monotonic() <= limit and (links := self._read(pid, at)):
+            while time.monotonic() <= limit and (links := self._read(str(pid), at)):
                 yield pid, links
                 at += _FEW
 
@@ -82,10 +82,19 @@ class Owners:
             return
         yield from (pid for name in names if name.isdecimal() and (pid := int(name)) not in first)
 
-    def _read(self, pid: int, start: int) -> list[str]:
-        """Read some of the descriptors of a process, if that is allowed and it is still there."""
+    def _of_another_thread(self, pid: int) -> list[str]:
+        """Read the descriptors of a process whose first thread has ended: they are shown with the others."""
         try:
-            folder = os.open(f"{self._proc}/{pid}/fd", os.O_RDONLY)
+            threads = os.listdir(f"{self._proc}/{pid}/task")
+        except OSError:
+            return []
+        other = next((thread for thread in threads if thread != str(pid)), None)
+        return self._read(f"{pid}/task/{other}", 0) if other else []
+
+    def _read(self, task: str, start: int) -> list[str]:
+        """Read some of the descriptors of a process or thread, if that is allowed and it is still there."""
+        try:
+            folder = os.open(f"{self._proc}/{task}/fd", os.O_RDONLY)
         except OSError:
             return []
         try:

@@ -5,7 +5,7 @@ from shlex import quote
 
 from outwatch.engine.verdict import BANDS, combine, without_each
 from outwatch.guard.text import printable
-from outwatch.model.records import Detection, Fact, Judged, asked_name
+from outwatch.model.records import Detection, Fact, Judged, asked_name, stands_for
 from outwatch.net.endpoints import endpoint
 from outwatch.views.terminal.words import owner, verdict_words
 
@@ -61,6 +61,11 @@ def _who(record: Judged) -> list[str]:
             parent = parent.parent
         if parents:
             lines.append(f"  started by: {' ← '.join(parents)}")
+    users = [f"{user.name or user.executable or '?'} ({user.pid})" for user in record.outwatch.shared_with or ()]
+    if users:
+        lines.append(f"  socket also used by: {', '.join(users)}")
+    if stands_for(record) > 1:
+        lines.append(f"  connections counted together: {stands_for(record):,}")
     for name in record.outwatch.names or ():
         known = {True: "confirmed", False: "not confirmed", None: "confirmation unknown"}[name.confirmed]
         lines.append(f"  name: {name.name} (from {name.origin or 'an unnamed source'}, {known})")

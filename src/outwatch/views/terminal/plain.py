@@ -3,13 +3,13 @@
 from datetime import UTC
 
 from outwatch.guard.text import printable
-from outwatch.model.records import Connection, EventsLost, Question, Record, Summary, asked_name
+from outwatch.model.records import Connection, EventsLost, Question, Record, Summary, asked_name, stands_for
 from outwatch.net.endpoints import endpoint
 from outwatch.views.terminal.words import owner, summary_lines, verdict_words
 
 COLUMNS = (
     "time", "action", "verdict", "score", "process", "pid", "user", "direction", "transport", "source", "destination", "domain",
-    "reasons", "id",
+    "reasons", "id", "count",
 )  # fmt: skip
 """The columns, in this order; a cell whose value is unknown holds ``-``."""
 
@@ -45,4 +45,5 @@ def _cells(record: Connection | Question) -> list[str]:
         asked_name(record) or "",
         "; ".join(f"{reason.points:+g} {reason.reason}" for reason in findings.reasons or ()),
         record.id,
+        str(stands_for(record)),
     ]

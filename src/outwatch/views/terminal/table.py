@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from outwatch.guard.text import printable
-from outwatch.model.records import Band, Judged, Summary, asked_name
+from outwatch.model.records import Band, Judged, Summary, asked_name, stands_for
 from outwatch.net.endpoints import endpoint
 from outwatch.views.terminal.words import owner, summary_lines, verdict_words, visible
 
@@ -75,7 +75,7 @@ def _folded(records: Sequence[Judged]) -> list[tuple[Judged, int]]:
             findings.reasons and findings.reasons[0].reason,
         )
         first, count = groups.get(key, (record, 0))
-        groups[key] = first, count + 1
+        groups[key] = first, count + stands_for(record)
     return list(groups.values())
 
 
