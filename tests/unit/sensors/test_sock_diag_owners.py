@@ -101,10 +101,10 @@ def test_a_process_with_countless_descriptors_delays_no_other(machine: Machine, 
     monkeypatch.setattr(module, "_FEW", 10)
     machine.runs(1, *(f"socket:[{number}]" for number in range(1000, 1050)))
     machine.runs(7, "socket:[100]")
-    read: list[tuple[int, int]] = []
+    read: list[tuple[str, int]] = []
     whole = Owners._read
 
-    def noted(self: Owners, pid: int, start: int) -> list[str]:
+    def noted(self: Owners, pid: str, start: int) -> list[str]:
         read.append((pid, start))
         return whole(self, pid, start)
 

@@ -175,6 +175,8 @@ int socket_create(struct bpf_sock *ctx)
 	owner = bpf_sk_storage_get(&owners, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (owner)
 		own(owner);
+	else
+		miss();
 	return 1;
 }
 

@@ -67,6 +67,16 @@ static __always_inline void head(struct flow *flow, const struct sock *sk, const
 	__builtin_memcpy(flow->comm, owner->comm, 16);
 }
 
+/* Give a socket's notes; where the kernel has no room for them just now, that is counted. */
+static __always_inline struct owner *notes(struct sock *sk)
+{
+	struct owner *owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!owner)
+		miss();
+	return owner;
+}
+
 static __always_inline u64 new_id(void)
 {
 	return bpf_ktime_get_boot_ns() << 10 | (bpf_get_smp_processor_id() & 1023);

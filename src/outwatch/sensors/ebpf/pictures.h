@@ -61,7 +61,7 @@ int existing(struct bpf_iter__task_file *ctx)
 		owner = &noted;
 		owner->id = file->f_inode->i_ino;
 	} else {
-		owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		owner = notes(sk);
 		if (!owner || owner->id)
 			return 0;
 		owner->id = new_id();

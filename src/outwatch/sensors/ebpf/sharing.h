@@ -8,7 +8,7 @@ static __always_inline void count_frame(struct sock *sk, u64 size, bool out)
 	struct peer key = {};
 	struct talk *talk, fresh = {};
 
-	owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	owner = notes(sk);
 	if (!owner)
 		return;
 	if (!owner->id)

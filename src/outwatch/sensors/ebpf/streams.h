@@ -37,13 +37,13 @@ static __noinline int tcp_state(u64 *ctx)
 	if (sk->sk_protocol != IPPROTO_TCP)  /* MPTCP has sockets of its own below it */
 		return 0;
 	if (now == TCP_LISTEN) {  /* what is accepted inherits this */
-		owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		owner = notes(sk);
 		if (owner)
 			own(owner);
 		return 0;
 	}
 	if (now == TCP_SYN_SENT) {
-		owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		owner = notes(sk);
 		if (!owner)
 			return 0;
 		own(owner);
@@ -53,7 +53,7 @@ static __noinline int tcp_state(u64 *ctx)
 	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
 	if (now == TCP_ESTABLISHED && before == TCP_SYN_RECV && !(owner && owner->tried)) {
 		/* Not the task that happens to run here: the owner of the listener, if it was seen. */
-		owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		owner = notes(sk);
 		if (!owner)
 			return 0;
 		owner->id = new_id();
