@@ -12,7 +12,7 @@ SITE := build/docs
 
 EBPF := src/outwatch/sensors/ebpf
 
-.PHONY: bpf run test lint types imports tests docs bench bench-capture lock man clean
+.PHONY: bpf fuzz run test lint types imports tests docs bench bench-capture lock man clean
 
 run: $(VENV)/.run
 	$(BIN)/outwatch scan --for 10s
@@ -56,6 +56,14 @@ bpf:
 man: $(VENV)/.dev
 	$(BIN)/python packaging/manual.py packaging/man
 
+# Make up bytes for each parser, so many seconds for each. What they led to is kept in build/fuzz for the next time.
+FUZZ_SECONDS := 60
+fuzz: $(VENV)/.dev
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install --require-hashes -r requirements/fuzz.txt || { \
+	  echo "fuzzing needs atheris, which has builds for Linux on x86_64 and Python 3.11 to 3.14 only; the kept inputs are run by make tests" >&2; exit 1; }
+	mkdir -p build/fuzz && cd tests && for target in dns http quic quic_frames tls; do \
+	  ../$(BIN)/python -m fuzz $$target $(FUZZ_SECONDS) ../build/fuzz || exit 1; done
+
 # Lock the newest versions that fit, with their checksums, for every platform.
 lock: $(VENV)/.dev
 	$(PIP) install uv
@@ -63,6 +71,8 @@ lock: $(VENV)/.dev
 	  --python-version 3.11 pyproject.toml requirements/build.in --all-extras -o requirements/run.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 	  --python-version 3.11 pyproject.toml requirements/build.in --all-extras --group dev -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+	  --python-version 3.11 --group fuzz -o requirements/fuzz.txt
 
 clean:
 	rm -rf $(VENV) build

@@ -22,9 +22,11 @@ from outwatch.engine.signals import ending_signals
 from outwatch.engine.verdict import Judge
 from outwatch.errors import ConfigError, OutwatchError, SensorUnavailable
 from outwatch.guard.files import new_file, private_folder, write_atomic
+from outwatch.guard.rights import network_namespace
 from outwatch.guard.sockets import Listening, is_there, shared_folder
 from outwatch.guard.text import printable
 from outwatch.guard.unprivileged import Account, give_up
+from outwatch.lookups.reverse_names.asking import system_servers
 from outwatch.model import wire
 from outwatch.model.interfaces import Detector, Enricher, NoProcesses, Part, ProcessTable, Sensor, Sink
 from outwatch.model.records import Judged, Record, Summary
@@ -50,7 +52,8 @@ Companion = Callable[[Drive, Picture], Awaitable[None]]
 class Request:
     """What to watch and where the records go.
 
-    ``paths`` are recordings (none: this machine, live). ``once`` stops after the first picture, ``seconds`` after that time.
+    ``paths`` are recordings (none: this machine, live), and ``form`` says what they are. ``once`` stops after the first picture,
+    ``seconds`` after that time.
     With ``overrun`` the sensor's buffer is too small, to show what a loss looks like. ``dns`` allows name servers to be asked; look-ups
     that are under way at the end get ``patience`` seconds. Parts that are ``switched_on`` work whatever the configuration says.
     ``stream`` and ``spell`` print records as they come; ``shown`` picks those to print (none given: all). Of connections that ended the
@@ -58,6 +61,7 @@ class Request:
     """
 
     paths: Sequence[str] = ()
+    form: Literal["auto", "jsonl", "pcap"] = "auto"
     sensor: str = "auto"
     overrun: bool = False
     once: bool = False
@@ -144,10 +148,14 @@ class App:
             "place": self.config.rule_error,
             "scopes": self._scopes(request),
             "paths": request.paths,
+            "form": request.form,
             "broken": self.health.broken_line,
             "asks": request.dns,
             "this_machine": live,
             "once": request.once,
+            "names": self.config.settings.capture.names,
+            "resolvers": frozenset(system_servers()) if live else frozenset(),
+            "namespace": network_namespace() if live else None,
             "overrun": request.overrun,
         }
         enrichers = self._enrichers(request, offers)
@@ -180,6 +188,7 @@ class App:
         """
         group = shared_folder(path.parent, whom.user, whom.group, group)
         offers: dict[str, object] = {"health": self.health, "host": self.host, "boot": self.boot, "processes": NoProcesses()}
+        offers["names"] = self.config.settings.capture.names
         enrichers = [registry.build(*one, offers) for one in self.parts("enrichers") if one[0].name == "process"]
         offers["processes"] = next(iter(enrichers), offers["processes"])
         lookups = [registry.build(*one, offers) for one in self.parts("lookups") if one[0].name == "hashing"]

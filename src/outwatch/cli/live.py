@@ -3,7 +3,7 @@
 import os
 import sys
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import rich_click as click
 
@@ -60,17 +60,25 @@ def watch(common: Common, seconds: float | None, recordings: tuple[str, ...], si
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH…")
-@click.option("--format", "kind", type=click.Choice(["auto", "jsonl"]), default="auto", show_default=True, help="What the recording is.")
-@click.option("--internal", multiple=True, metavar="CIDR", help="Treat this network as private.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["auto", "jsonl", "pcap"]),
+    default="auto",
+    show_default=True,
+    help="What the recording is: outwatch's own lines, or captured packets (pcap and pcapng).",
+)
+@click.option("--internal", multiple=True, metavar="CIDR", help="Treat this network as private; of a capture: as this side.")
 @click.option("--treat-private-as-public", "private_is_public", is_flag=True, help="Judge and show private addresses like public ones.")
 @common
-def replay(common: Common, paths: tuple[str, ...], kind: str, internal: tuple[str, ...], *, private_is_public: bool) -> int:
+def replay(
+    common: Common, paths: tuple[str, ...], form: Literal["auto", "jsonl", "pcap"], internal: tuple[str, ...], *, private_is_public: bool
+) -> int:
     """Judge recorded traffic: files, folders, .gz, or - for standard input.
 
-    Records keep their own ids and times.
+    Records keep their own ids and times; of captured packets (tcpdump, Wireshark) connections and DNS questions are put together.
     """
-    del kind  # every recording of this version is JSON lines
-    request = Request(paths=paths, internal=internal, private_is_public=private_is_public)
+    request = Request(paths=paths, form=form, internal=internal, private_is_public=private_is_public)
     outcome = _look(common, request, at_end=common.mode == "table")
     return INTERRUPTED if outcome.interrupted else exit_code(common, outcome)
 

@@ -15,6 +15,7 @@ from outwatch.engine.verdict import POINTS
 from outwatch.errors import RuleError
 from outwatch.guard.text import cleaned, printable
 from outwatch.model.interfaces import Field, Part, PartConfig
+from outwatch.model.programs import runs_anything
 from outwatch.model.records import Connection, Detection, Family, Judged, Scope, asked_name
 from outwatch.net import domains
 from outwatch.net.addresses import Network, embedded, parse, parse_network
@@ -24,14 +25,6 @@ _PORTS = re.compile(r"([0-9]{1,5})\s*-\s*([0-9]{1,5})\Z")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 _TRANSPORT = re.compile(r"(tcp|udp|icmp|sctp|packet|raw:[0-9]{1,3})\Z", re.IGNORECASE)
 _LAST_PORT = 65535
-# Programs that run whatever script or command they are given: their path says nothing about what they do.
-_INTERPRETER = re.compile(
-    r"((python|pypy|perl|ruby|node|nodejs|php|lua|luajit|java|dotnet|mono|wine|rscript|julia|guile|racket|groovy|scala|kotlin)w?"
-    r"|wscript|cscript|mshta|rundll32|powershell|pwsh|cmd|osascript|deno|bun|tclsh|wish|expect|jshell|jruby|jython"
-    r"|[abcdkrtz]{0,2}sh|bash|rbash|dash|fish|busybox|toybox|env|sudo|doas|nohup|setsid|xargs|awk|gawk|mawk|ld(-linux)?[\w.-]*\.so[\d.]*"
-    r"|php-(cgi|fpm)|python-config)[\d._tm-]*(-[\w-]*(linux|gnu|darwin|musl)[\w-]*)?(\.exe)?\Z",
-    re.IGNORECASE,
-)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -224,8 +217,8 @@ def _mistake(entry: Entry) -> tuple[str, str, str] | None:  # noqa: PLR0911 - on
         return "transport", entry.transport, f"{printable(entry.transport)!r} is no transport such as tcp, udp, icmp, sctp or raw:253"
     if entry.sha256 is not None and not _SHA256.match(entry.sha256):
         return "sha256", entry.sha256, "a SHA-256 has 64 hexadecimal digits"
-    if entry.program and not entry.destination and _INTERPRETER.match(re.split(r"[\\/]", entry.program)[-1]):
-        return "program", entry.program, "an interpreter runs any script; name a destination too"
+    if entry.program and not entry.destination and runs_anything(entry.program):
+        return "program", entry.program, "an interpreter runs any script; name a destination too, or its script as outwatch.subject does"
     return None
 
 

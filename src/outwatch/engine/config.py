@@ -42,6 +42,12 @@ class ScopeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     private: list[str] = []
 
 
+class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``names``: copy the bytes of connections in which names stand, and nothing else of what they carry."""
+
+    names: bool = True
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set; the tables of parts are checked by the parts' own types.
 
@@ -51,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     state_dir: str | None = None
     log_dir: str | None = None
     log_level: Band = "medium"
+    capture: CaptureConfig = CaptureConfig()
     scope: ScopeConfig = ScopeConfig()
     verdict: VerdictConfig = VerdictConfig()
     sensors: dict[str, Table] = {}

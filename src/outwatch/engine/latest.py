@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from outwatch.model.records import Judged
+from outwatch.model.records import Judged, Question
 
 _OVER = frozenset({"close", "failed"})
 
@@ -24,7 +24,7 @@ class Latest:
 
     def keep(self, record: Judged) -> None:
         """Remember a record in the place of what was known of it."""
-        if record.event.action in _OVER:
+        if record.event.action in _OVER or isinstance(record, Question):
             self._open.pop(record.id, None)
             self._ended[record.id] = record
             if len(self._ended) > self._most_ended:

@@ -12,8 +12,8 @@ from outwatch.engine.health import Health
 from outwatch.engine.latest import Latest
 from outwatch.engine.tally import Tally, has_facts
 from outwatch.engine.verdict import Judge, Verdict
-from outwatch.model.interfaces import Detector, Enricher
-from outwatch.model.records import Connection, Detection, EventsLost, Judged, Observation, Record
+from outwatch.model.interfaces import Detector, Enricher, Learner
+from outwatch.model.records import Connection, Detection, EventsLost, Judged, Observation, Question, Record
 
 _LATER = frozenset({"traffic", "close"})  # what is said of a connection that was spoken of before
 
@@ -31,6 +31,7 @@ class Pipeline:
     ) -> None:
         """Take the parts in the order in which they work."""
         self._enrichers = enrichers
+        self._learners = [enricher for enricher in enrichers if isinstance(enricher, Learner)]
         self._detectors = [(detector, has_facts(detector.needs)) for detector in detectors]
         self.tally = Tally({detector.name: ready for detector, ready in self._detectors})
         self._judge = judge
@@ -39,7 +40,15 @@ class Pipeline:
 
     def process(self, batch: Iterable[Observation]) -> list[Record]:
         """Give the records that a batch of observations comes to."""
-        return [self._lost(seen) if isinstance(seen, EventsLost) else self._issue(seen) for seen in batch]
+        records: list[Record] = []
+        for seen in batch:
+            if isinstance(seen, EventsLost):
+                records.append(self._lost(seen))
+                continue
+            records.append(self._issue(seen))
+            if isinstance(seen, Question) and self._learners:
+                records += self.reissue(self._learned(seen))
+        return records
 
     def reissue(self, ids: Iterable[str]) -> list[Record]:
         """Enrich and judge connections again because something came to light; those that did not change are left out."""
@@ -87,6 +96,16 @@ class Pipeline:
             except Exception as error:  # noqa: BLE001 - the fence: a part's fault costs its own word only
                 self._health.part_failed(type(enricher).__name__, error)
         return connection
+
+    def _learned(self, question: Question) -> list[str]:
+        """Let those learn who do; gives the ids of connections that they know more about now."""
+        ids: list[str] = []
+        for learner in self._learners:
+            try:
+                ids += learner.learn(question)
+            except Exception as error:  # noqa: BLE001 - the fence
+                self._health.part_failed(type(learner).__name__, error)
+        return ids
 
     def _detections(self, seen: Judged) -> list[Detection]:
         found: list[Detection] = []

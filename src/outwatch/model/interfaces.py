@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import msgspec
 
 from outwatch.errors import RuleError
-from outwatch.model.records import Connection, Detection, Family, Judged, Observation, Process, Record
+from outwatch.model.records import Connection, Detection, Family, Judged, Observation, Process, Question, Record
 
 Field = Literal["destination.ip", "destination.domain", "process.executable", "process.name"]
 """A fact that a detector can't do without; of a DNS question, the name asked for counts as ``destination.domain``."""
@@ -64,6 +64,14 @@ class Enricher(Protocol):
 
     def enrich(self, connection: Connection) -> Connection:
         """Give the connection with more facts, or as it is."""
+
+
+@runtime_checkable
+class Learner(Enricher, Protocol):
+    """An enricher that learns from questions what it then knows of connections."""
+
+    def learn(self, question: Question) -> Iterable[str]:
+        """Remember what a question and its answer say; gives the ids of earlier connections that they say something about."""
 
 
 @runtime_checkable

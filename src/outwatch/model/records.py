@@ -20,6 +20,9 @@ Family = Literal["intelligence", "process", "name", "timing", "rarity", "tls"]
 NameOrigin = Literal["dns", "sni", "http", "quic", "ptr", "hosts"]
 WhyUnknown = Literal["exited", "no_rights", "kernel", "other_namespace"]
 FileState = Literal["deleted", "memfd", "replaced", "other_namespace"]
+ScriptKind = Literal["script", "module", "jar", "class", "code", "program", "applet", "stdin"]
+StartedBy = Literal["cron", "systemd", "ssh", "desktop", "login", "container"]
+PackageManager = Literal["dpkg", "rpm", "pacman", "apk"]
 Fact = str | int | float | bool | tuple[str, ...]
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -138,10 +141,11 @@ class User(_Part, frozen=True, kw_only=True):
 
 
 class Container(_Part, frozen=True, kw_only=True):
-    """The container a process runs in."""
+    """The container a process runs in, and what runs that (``docker``, ``podman`` …)."""
 
     id: str | None = None
     name: str | None = None
+    runtime: str | None = None
 
 
 class TlsClient(_Part, frozen=True, kw_only=True):
@@ -164,12 +168,20 @@ class DnsQuestion(_Part, frozen=True, kw_only=True):
     type: str | None = None
 
 
+class DnsAnswer(_Part, frozen=True, kw_only=True):
+    """An address that was answered, and for how many seconds that holds."""
+
+    data: str | None = None
+    ttl: Count | None = None
+
+
 class Dns(_Part, frozen=True, kw_only=True):
     """A DNS question and what came back."""
 
     question: DnsQuestion | None = None
     response_code: str | None = None
     resolved_ip: tuple[str, ...] | None = None
+    answers: tuple[DnsAnswer, ...] | None = None
 
 
 class Detection(_Part, frozen=True, kw_only=True):
@@ -213,14 +225,46 @@ class Reputation(_Part, frozen=True, kw_only=True):
     link: str | None = None
 
 
+class Script(_Part, frozen=True, kw_only=True):
+    """What an interpreter or a wrapper was told to run: a file, a module, or inline code by its checksum's first digits.
+
+    It stands in the arguments, so whoever runs the process chose it, and may have changed it since. ``loads`` is other code that they name
+    to be run first, such as a Java agent.
+    """
+
+    kind: ScriptKind | None = None
+    name: str | None = None
+    loads: tuple[str, ...] | None = None
+
+
+class Package(_Part, frozen=True, kw_only=True):
+    """The package that an executable belongs to, and whether the file still is what the package brought."""
+
+    name: str | None = None
+    version: str | None = None
+    manager: PackageManager | None = None
+    matches: bool | None = None
+
+
+class Login(_Part, frozen=True, kw_only=True):
+    """Who logged in, and from where; it stays the same through ``su`` and ``sudo``. ``user`` is the account's name, ``id`` its number."""
+
+    id: str | None = None
+    user: str | None = None
+    address: str | None = None
+
+
 class Findings(_Part, frozen=True, kw_only=True):
     """What outwatch itself adds to a record (the ``outwatch.*`` keys).
 
     ``count`` is how many connections the record stands for (absent: one), ``shared_with`` names other processes that used its socket.
     ``own`` is true for outwatch's own traffic, ``open_files`` are those its process holds open (only if asked for),
     ``last_seen`` is when a connection that had not ended was seen last (rows of reports).
+    ``encrypted_dns`` is the resolver that a connection asks so that nobody can listen, ``no_name`` why a name is missing.
     ``executable`` says what is odd about the executable's file: ``deleted``, ``memfd``, ``replaced`` (the path leads to another
     file now), ``other_namespace`` (the path belongs to another mount namespace). ``verdict`` is absent where nothing was judged.
+    ``subject`` is the program across runs, ``unit`` the service or session of the system's manager that it belongs to, ``user_unit``
+    that of the user's own, ``pod`` a Kubernetes pod's uid, ``started_by`` what began it in the end.
     """
 
     sensor: str | None = None
@@ -229,10 +273,19 @@ class Findings(_Part, frozen=True, kw_only=True):
     subject: str | None = None
     shared_with: tuple[Process, ...] | None = None
     executable: FileState | None = None
+    script: Script | None = None
+    package: Package | None = None
+    unit: str | None = None
+    user_unit: str | None = None
+    pod: str | None = None
+    started_by: StartedBy | None = None
+    login: Login | None = None
     open_files: tuple[str, ...] | None = None
     own: bool | None = None
     last_seen: Time | None = None
     names: tuple[Name, ...] | None = None
+    encrypted_dns: str | None = None
+    no_name: str | None = None
     verdict: Band | None = None
     score: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
     reasons: tuple[Detection, ...] | None = None

@@ -119,6 +119,7 @@ class Polling:
             else f"polled every {self._pace}: shorter connections are missed",
             f"unconnected UDP has no destination{unconnected}",
             "bytes sent and received are not known",
+            "names that were asked for (of the destinations only reverse names are known)",
             "who opened a connection is told by listening ports",
             "only TCP and UDP, and only this network namespace (no containers)",
         ]

@@ -37,7 +37,7 @@ class Picture:
                 self._health.lose(LAYER, 1)
             elif known is None or known.revision <= record.revision:
                 self._records[record.id] = record
-                ended_now = record.event.action in _OVER and (known is None or known.event.action not in _OVER)
+                ended_now = _is_over(record) and (known is None or not _is_over(known))
                 if self._most_ended is not None and ended_now:
                     self._forget_old(record.id, self._most_ended)
 
@@ -52,6 +52,10 @@ class Picture:
     def worst_first(self) -> list[Judged]:
         """Give the records, the worst verdict first, then the highest score, then the newest."""
         return sorted(self._records.values(), key=_badness, reverse=True)
+
+
+def _is_over(record: Judged) -> bool:
+    return record.event.action in _OVER or isinstance(record, Question)
 
 
 def _badness(record: Judged) -> tuple[int, int, float, str]:

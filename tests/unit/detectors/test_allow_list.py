@@ -233,6 +233,22 @@ def test_an_interpreter_is_refused_without_a_destination(place: Place, program: 
     assert "interpreter" in problem.reason
 
 
+@pytest.mark.parametrize(
+    ("program", "taken"),
+    [
+        ("/usr/bin/python* script:/opt/backup.py", True),
+        ("/usr/bin/bash code:0123456789abcdef", True),
+        ("/usr/bin/python* script:backup.py", False),
+        ("/usr/bin/python* module:backup", False),
+        ("/usr/bin/bash stdin:-", False),
+        ("/usr/bin/timeout", False),
+    ],
+)
+def test_an_interpreter_is_taken_by_a_subject_that_says_what_it_runs(place: Place, program: str, *, taken: bool) -> None:
+    detector = AllowList(AllowListConfig(entries=(Entry(program=program),)), place=place)
+    assert bool(detector.problems) is not taken
+
+
 @pytest.mark.security
 def test_the_checksum_of_an_interpreter_does_not_stand_for_its_script(place: Place) -> None:
     entry = Entry(program="/usr/bin/python3.12", sha256="a" * 64)

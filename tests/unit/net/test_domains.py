@@ -86,3 +86,31 @@ def test_a_machines_name_is_letters_digits_hyphens_and_underscores(given: str, e
 )
 def test_what_no_machine_may_be_called_is_none(given: str) -> None:
     assert domains.hostname(given) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("www.example.co.uk", "example.co.uk"),
+        ("example.co.uk", "example.co.uk"),
+        ("WWW.Example.COM.", "example.com"),
+        ("a.b.c.example.com", "example.com"),
+        ("_dmarc.example.org", "example.org"),
+        ("city.kobe.jp", "city.kobe.jp"),  # an exception of the list
+        ("a.b.c.kobe.jp", "b.c.kobe.jp"),  # everything else below is a suffix
+        ("alice.github.io", "alice.github.io"),  # everybody below is somebody else
+        ("deep.alice.github.io", "alice.github.io"),
+        ("www.xn--80aswg.xn--p1ai", "xn--80aswg.xn--p1ai"),
+        ("printer.lan", "printer.lan"),  # a top level that the list does not have
+    ],
+)
+def test_the_registered_part_of_a_name_is_what_lies_below_a_public_suffix(name: str, expected: str) -> None:
+    assert domains.registered(name) == expected
+
+
+@pytest.mark.security
+@pytest.mark.parametrize(
+    "name", ["co.uk", "com", "localhost", "github.io", "192.0.2.1", "2001:db8::1", "", ".", "..", "a..b", "two words", "x" * 300]
+)
+def test_a_suffix_an_address_and_nonsense_have_no_registered_part(name: str) -> None:
+    assert domains.registered(name) is None

@@ -44,12 +44,14 @@ class Elsewhere:
         return ["everything"]
 
 
-def build(config: EbpfConfig, *, host: Host, boot: str, health: Health, once: bool = False, overrun: bool = False) -> Sensor:
+def build(
+    config: EbpfConfig, *, host: Host, boot: str, health: Health, once: bool = False, overrun: bool = False, names: bool = True
+) -> Sensor:
     """Make the sensor; its modules can be imported on Linux only. ``once``: only what is there; ``overrun``: see ``Ebpf``."""
     if sys.platform == "linux":
         from outwatch.sensors.ebpf.sensor import Ebpf  # noqa: PLC0415
 
-        return Ebpf(config, host=host, boot=boot, health=health, once=once, overrun=overrun)
+        return Ebpf(config, host=host, boot=boot, health=health, once=once, overrun=overrun, names=names)
     return Elsewhere()
 
 

@@ -31,12 +31,15 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 const volatile struct {
 	u32 storm;            /* connections of one process to one place in a second from which on they are counted together; 0: never */
 	u32 once;             /* nothing is to be followed: sockets need no notes */
-} settings = { 2000, 0 };
+	u32 names;            /* copy bytes in which names stand */
+	u32 unused;
+} settings = { 2000, 0, 1, 0 };
 
 #include "told.h"
 #include "owners.h"
 #include "bursts.h"
 #include "streams.h"
+#include "names.h"
 #include "datagrams.h"
 #include "sharing.h"
 #include "processes.h"

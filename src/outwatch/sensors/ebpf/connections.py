@@ -13,23 +13,33 @@ from msgspec.structs import replace
 
 from outwatch.guard.text import cleaned
 from outwatch.model.records import (
+    NO_SOURCE,
     Connection,
     Destination,
+    Dns,
+    DnsAnswer,
+    DnsQuestion,
     Event,
     FileState,
     Findings,
     Host,
+    Name,
     Network,
     Observation,
     Process,
+    Question,
     Source,
+    Tls,
+    TlsClient,
     Unknown,
     User,
 )
+from outwatch.net.protocols.dns import Facts
 from outwatch.sensors.ebpf import decode
-from outwatch.sensors.ebpf.decode import Flow
+from outwatch.sensors.ebpf.decode import Flow, Naming
 
 if sys.platform == "linux":
+    from outwatch.sensors.ebpf.hearing import Words
     from outwatch.sensors.ebpf.lives import Lives
 
 assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, which then knows what there is
@@ -58,6 +68,9 @@ class Connections:
         self._shared: OrderedDict[int, tuple[Process, ...]] = OrderedDict()
         self._listening: set[tuple[int, int, int, bytes]] = set()  # namespace, protocol, port, address
         self._sockets_gone: set[int] = set()
+        self._words: OrderedDict[int, Words] = OrderedDict()
+        self._questions: list[Question] = []
+        self._asked = 0
 
     def clear(self) -> None:
         """Forget everything: the programs in the kernel begin anew."""
@@ -72,7 +85,8 @@ class Connections:
 
     def changed(self) -> list[Observation]:
         """Give what has changed since the last call: of each connection the last word only."""
-        batch: list[Observation] = list(self._changed.values())
+        batch: list[Observation] = [*self._questions, *self._changed.values()]  # names first: connections follow their answers
+        self._questions.clear()
         self._changed.clear()
         return batch
 
@@ -103,6 +117,44 @@ class Connections:
         self._open[flow.id] = record
         if len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)
+
+    def named(self, identity: int, words: Words) -> None:
+        """Take note of what a client said first."""
+        known = self._changed.get(identity) or self._open.get(identity)
+        if known is None:
+            self._words[identity] = words  # its connection is told when it is over
+            if len(self._words) > _MOST_SHARED:
+                self._words.popitem(last=False)
+            return
+        record = _with_words(known, words)
+        self._changed[identity] = record
+        if identity in self._open:
+            self._open[identity] = record
+
+    def asked(self, said: Naming, facts: Facts) -> None:
+        """Tell a question and its answer, as the process that asked got it."""
+        known = self._changed.get(said.id) or self._open.get(said.id)
+        process, findings, user = self._owner_of(said.pid, said.start, said.uid, b"")
+        self._asked += 1
+        self._questions.append(
+            Question(
+                id=f"{(said.id ^ self._salt) & (2**64 - 1):016x}-{self._asked}",
+                timestamp=self._when(said.time),
+                host=self._host,
+                network=_network(_TRANSPORTS.get(said.protocol, "udp"), "egress", said.netns),
+                source=known.source if known else NO_SOURCE,
+                destination=Destination(ip=_address(said.family, said.remote), port=said.remote_port),
+                process=process,
+                user=user,
+                dns=Dns(
+                    question=DnsQuestion(name=facts.name, type=facts.type),
+                    response_code=facts.rcode,
+                    resolved_ip=tuple(one.ip for one in facts.addresses) or None,
+                    answers=tuple(DnsAnswer(data=one.ip, ttl=one.ttl) for one in facts.addresses) or None,
+                ),
+                outwatch=replace(findings, names=None),
+            )
+        )
 
     def see_burst(self, flow: Flow, count: int, *, over: bool) -> None:
         """Tell connections that were counted together as one record."""
@@ -166,7 +218,7 @@ class Connections:
             source, destination = Source(ip=remote, port=remote_port, bytes=received), Destination(ip=local, port=local_port, bytes=sent)
         else:
             source, destination = Source(ip=local, port=local_port, bytes=sent), Destination(ip=remote, port=remote_port, bytes=received)
-        return Connection(
+        record = Connection(
             id=f"{(flow.id ^ self._salt) & (2**64 - 1):016x}",
             timestamp=began,
             event=self._end(flow, began)
@@ -182,6 +234,8 @@ class Connections:
             user=user,
             outwatch=findings,
         )
+        words = self._words.pop(flow.id, None) if self._words else None
+        return _with_words(record, words) if words else record
 
     def _moved(self, record: Connection, flow: Flow) -> Connection:
         """Bring a connection up to date: its own end, which is known once it is answered, what it has carried, and its end."""
@@ -209,15 +263,25 @@ class Connections:
         """Name the process of a connection in the kernel's own words."""
         if not flow.pid or flow.flags & decode.KERNEL:
             return None, _KERNELS, None
-        told = self._lives.describe((flow.pid, flow.start))
+        return self._owner_of(flow.pid, flow.start, flow.uid, flow.comm)
+
+    def _owner_of(self, pid: int, start: int, uid: int, comm: bytes) -> tuple[Process, Findings, User]:
+        told = self._lives.describe((pid, start))
         if told is not None:
-            return told[0], _exact(told[1]), _user(flow.uid)
-        bare = replace(self._lives.bare((flow.pid, flow.start)), name=cleaned(flow.comm.partition(b"\0")[0]) or None)
-        return bare, _exact(None), _user(flow.uid)
+            return told[0], _exact(told[1]), _user(uid)
+        bare = replace(self._lives.bare((pid, start)), name=cleaned(comm.partition(b"\0")[0]) or None)
+        return bare, _exact(None), _user(uid)
 
     def _is_listener(self, flow: Flow) -> bool:
         """Tell whether somebody waits for callers at a connection's local end."""
         return any((flow.netns, flow.protocol, flow.local_port, local) in self._listening for local in (flow.local, _ANYWHERE))
+
+
+def _with_words(record: Connection, words: Words) -> Connection:
+    """Add what a client said first."""
+    client = TlsClient(server_name=words.name, ja4=words.ja4) if words.ja4 else None
+    names = (*(record.outwatch.names or ()), Name(name=words.name, origin=words.origin)) if words.name else record.outwatch.names
+    return replace(record, tls=Tls(client=client) if client else record.tls, outwatch=replace(record.outwatch, names=names))
 
 
 _KERNELS = Findings(sensor=_NAME, attribution=Unknown(unknown="kernel"))

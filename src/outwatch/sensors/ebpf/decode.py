@@ -4,10 +4,10 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-OPEN, STATE, CLOSE, EXEC, FORK, EXIT, TOTAL, SHARE, BURST = range(1, 10)
+OPEN, STATE, CLOSE, EXEC, FORK, EXIT, TOTAL, SHARE, BURST, NAME = range(1, 11)
 """Kinds of records."""
 
-KINDS = 10
+KINDS = 11
 """How many kinds there are; 0 counts what a map refused."""
 
 INGRESS, FAILED, KERNEL, EXISTING, LISTENS = 1, 2, 4, 8, 16
@@ -20,6 +20,7 @@ _TCP = (6).to_bytes(2, "little")
 _HEAD = struct.Struct("<HBBIQ")
 _FLOW = struct.Struct("<HBBIQ6Q3I6H16s16s16s")
 _LIFE = struct.Struct("<HBBIQ2Q2I")
+_NAME = struct.Struct("<HBBIQ2Q4I6HI16s16s")
 _PROGRAM = struct.Struct("<HBBIQ4Q7IHBB16s")
 _SLOTS, _SLOT = 16, 64
 _ARGS_AT = _PROGRAM.size + _SLOTS * _SLOT
@@ -68,6 +69,29 @@ class Life(NamedTuple):
     parent: int
 
 
+ANSWER, STREAM, CLIENT, QUIC = range(1, 5)
+"""What stands in bytes with a name: a name server's answer (datagram, TCP), what a client says first (TCP, QUIC)."""
+
+
+class Naming(NamedTuple):
+    """Bytes in which a name may stand; ``sequence`` is that of the first one (TCP)."""
+
+    time: int
+    id: int
+    start: int
+    pid: int
+    uid: int
+    netns: int
+    sequence: int
+    family: int
+    protocol: int
+    local_port: int
+    remote_port: int
+    what: int
+    remote: bytes
+    data: bytes
+
+
 class Program(NamedTuple):
     """A process runs another program. ``path`` ends where the kernel's walk did: with ``cut`` its beginning is missing."""
 
@@ -89,7 +113,7 @@ class Program(NamedTuple):
     args_cut: bool
 
 
-def decode(data: bytes) -> Flow | Life | Program | None:
+def decode(data: bytes) -> Flow | Life | Program | Naming | None:
     """Read one record."""
     if len(data) < _HEAD.size:
         return None
@@ -100,6 +124,8 @@ def decode(data: bytes) -> Flow | Life | Program | None:
         return flow(data)
     if kind in {FORK, EXIT}:
         return _life(data)
+    if kind == NAME:
+        return _naming(data)
     return _program(data) if kind == EXEC else None
 
 
@@ -141,6 +167,17 @@ def _life(data: bytes) -> Life | None:
         return None
     _size, kind, _flags, _cpu, time, start, parent_start, pid, parent = _LIFE.unpack(data)
     return Life(kind, time, start, parent_start, pid, parent)
+
+
+def _naming(data: bytes) -> Naming | None:
+    if len(data) < _NAME.size:
+        return None
+    (_size, _kind, _flags, _cpu, time, identity, start, pid, uid, netns, sequence,
+     family, protocol, local_port, remote_port, size, what, _unused, _local, remote) = _NAME.unpack_from(data)  # fmt: skip
+    said = data[_NAME.size : _NAME.size + size]
+    if len(said) != size:
+        return None
+    return Naming(time, identity, start, pid, uid, netns, sequence, family, protocol, local_port, remote_port, what, remote, said)
 
 
 def _program(data: bytes) -> Program | None:

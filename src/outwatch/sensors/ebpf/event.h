@@ -11,13 +11,19 @@
 #define EVENT_TOTAL 7     /* an open connection, with what it has carried so far */
 #define EVENT_SHARE 8     /* another process uses the socket: it is the one named */
 #define EVENT_BURST 9     /* connections that were not told one by one, counted together */
-#define EVENT_KINDS 10
+#define EVENT_NAME 10     /* bytes in which a name may stand */
+#define EVENT_KINDS 11
 
 #define FLAG_INGRESS 1    /* opened from outside */
 #define FLAG_FAILED 2     /* never answered */
 #define FLAG_KERNEL 4     /* no process of its own */
 #define FLAG_EXISTING 8   /* it was there before this watch */
 #define FLAG_LISTENS 16   /* it waits for callers: no connection */
+
+#define NAME_ANSWER 1     /* of a name server, a datagram */
+#define NAME_STREAM 2     /* what a name server sends over TCP */
+#define NAME_CLIENT 3     /* what a client says first over TCP */
+#define NAME_QUIC 4       /* a client's first datagrams */
 
 #define PATH_SLOTS 16
 #define PATH_SLOT 64
@@ -85,6 +91,26 @@ struct program {          /* EXEC */
 	char comm[16];
 	char path[PATH_SLOTS][PATH_SLOT];
 	char args[ARGS_MOST];
+};
+
+struct name {
+	struct head head;
+	u64 id;               /* of the connection, or of the first flow of its socket */
+	u64 start;
+	u32 pid;
+	u32 uid;
+	u32 netns;
+	u32 sequence;         /* of the first byte (TCP) */
+	u16 family;
+	u16 protocol;
+	u16 local_port;
+	u16 remote_port;
+	u16 bytes;            /* that were copied; data is longer */
+	u16 what;
+	u32 unused;
+	u8 local[16];
+	u8 remote[16];
+	u8 data[];
 };
 
 #endif

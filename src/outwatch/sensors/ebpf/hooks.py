@@ -22,7 +22,7 @@ assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, whi
 _BTF = "/sys/kernel/btf/vmlinux"
 _RIGHTS = frozenset({"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"})
 _COUNT = struct.Struct("<QQ")  # struct count: happened, refused
-_SETTINGS = struct.Struct("=II")  # settings
+_SETTINGS = struct.Struct("=4I")  # settings
 _PEER = struct.Struct("<Q16sHHI")  # struct peer
 _PLACE = struct.Struct("<QII16sHBBBBH")  # struct place
 _PIECE = 65_536
@@ -63,13 +63,15 @@ class Hooks:
     ``off`` has the reason for each hook that is not on.
     """
 
-    def __init__(self, ring_bytes: int, *, storm: int = 2000, without: Collection[str] = (), once: bool = False) -> None:
+    def __init__(
+        self, ring_bytes: int, *, storm: int = 2000, without: Collection[str] = (), once: bool = False, names: bool = True
+    ) -> None:
         """Load and attach all but those called ``without``; ``SensorUnavailable`` if TCP and processes can't be seen.
 
         ``storm`` connections of one process to one place in a second are told one by one (0: all of them). ``once``: nothing is attached
-        but what is needed to see what is there.
+        but what is needed to see what is there. ``names``: copy bytes in which names stand.
         """
-        self._settings = _SETTINGS.pack(storm, once)
+        self._copies_names = names
         lacking = _RIGHTS - capabilities()
         if lacking and "CAP_SYS_ADMIN" not in capabilities():
             raise SensorUnavailable(f"it needs {', '.join(sorted(lacking))}", "run it as root")
@@ -80,24 +82,24 @@ class Hooks:
             self.off.setdefault(STORMS.name, "switched off")
         self._ring: Ring | None = None
         self._iterators: dict[str, int] = {}
-        self._object = _loaded(ring_bytes, self._settings, _PICTURE) if once else self._loaded(ring_bytes)
+        self._object = _loaded(ring_bytes, _SETTINGS.pack(0, 1, 0, 0), _PICTURE) if once else self._loaded(ring_bytes, storm)
         try:
             for hook in HOOKS if not once else ():
                 self._attach(hook)
-            names = _PICTURE if once else [name for hook in HOOKS if hook.name not in self.off for name in hook.iterators]
-            self._iterators = {name: self._object.iterator(name, _OVER.get(name)) for name in names}
+            iterators = _PICTURE if once else [name for hook in HOOKS if hook.name not in self.off for name in hook.iterators]
+            self._iterators = {name: self._object.iterator(name, _OVER.get(name)) for name in iterators}
         except SensorUnavailable:
             self._object.close()
             raise
 
-    def _loaded(self, ring_bytes: int) -> BpfObject:
+    def _loaded(self, ring_bytes: int, storm: int) -> BpfObject:
         """Load with as few hooks left out as the kernel asks for."""
         first: SensorUnavailable | None = None
         wished = [hook for hook in _OPTIONAL if hook.name not in self.off]
         for number in range(len(wished) + 1):
             for dropped in itertools.combinations(wished, number):
                 names = {*self.off, *(hook.name for hook in dropped)}
-                settings = _SETTINGS.pack(0, 0) if STORMS.name in names else self._settings
+                settings = _SETTINGS.pack(0 if STORMS.name in names else storm, 0, self._copies_names, 0)
                 wanted = [name for hook in HOOKS if hook.name not in names for name in (*hook.programs, *hook.iterators)]
                 try:
                     image = _loaded(ring_bytes, settings, wanted)

@@ -2,6 +2,7 @@
 #ifndef OUTWATCH_OWNERS_H
 #define OUTWATCH_OWNERS_H
 
+#define NAMED_ENOUGH 8
 #define SHARED_MOST 4     /* processes beside its owner that are told to use a socket */
 
 /* What is known of a socket while it lives. */
@@ -27,6 +28,7 @@ struct owner {
 	u32 folded;           /* not told: it is to be counted with others when it is over */
 	u32 unfolded;         /* times that totals() wanted to tell it after all */
 	u32 over;
+	u32 named;            /* pieces in which a name may stand that were copied; NAMED_ENOUGH: no more */
 	u32 shared[SHARED_MOST];
 	char comm[16];
 };
@@ -117,6 +119,7 @@ static __always_inline void own(struct owner *owner)
 	owner->tried = 0;
 	owner->folded = owner->unfolded = owner->over = 0;
 	owner->netns = task->nsproxy->net_ns->ns.inum;
+	owner->named = 0;
 	__builtin_memset(owner->shared, 0, sizeof(owner->shared));
 	bpf_get_current_comm(owner->comm, 16);
 }

@@ -14,10 +14,11 @@ import msgspec
 from outwatch.engine.health import Health
 from outwatch.model.records import Host, Observation
 from outwatch.sensors.ebpf import EbpfConfig, decode
-from outwatch.sensors.ebpf.decode import Flow
+from outwatch.sensors.ebpf.decode import Flow, Naming
 
 if sys.platform == "linux":
     from outwatch.sensors.ebpf.connections import Connections
+    from outwatch.sensors.ebpf.hearing import Hearing
     from outwatch.sensors.ebpf.hooks import HOOKS, Hooks
     from outwatch.sensors.ebpf.lives import Lives
 
@@ -40,14 +41,17 @@ class Ebpf:
     name: ClassVar[str] = "ebpf"
     live: ClassVar[bool] = True
 
-    def __init__(self, config: EbpfConfig, *, host: Host, boot: str, health: Health, once: bool = False, overrun: bool = False) -> None:
+    def __init__(
+        self, config: EbpfConfig, *, host: Host, boot: str, health: Health, once: bool = False, overrun: bool = False, names: bool = True
+    ) -> None:
         """Take the settings, and where to count losses; nothing is loaded yet.
 
         ``once``: the first picture is all that is wanted. With ``overrun`` the ring is the smallest and read so seldom that a busy
         machine must lose something.
         """
         self._config = msgspec.structs.replace(config, ring_kib=_SMALLEST, storm=0) if overrun else config
-        self._once, self._overrun = once, overrun
+        self._once, self._overrun, self._names = once, overrun, names
+        self._hearing = Hearing()
         self._health = health
         self._hooks: Hooks | None = None
         self._offset = 0
@@ -63,7 +67,9 @@ class Ebpf:
     def check(self) -> None:
         """Load and attach; ``SensorUnavailable`` says what stands in the way."""
         if self._hooks is None:
-            self._hooks = Hooks(self._config.ring_kib << 10, storm=self._config.storm, without=self._config.without, once=self._once)
+            self._hooks = Hooks(
+                self._config.ring_kib << 10, storm=self._config.storm, without=self._config.without, once=self._once, names=self._names
+            )
             self._missing, self._off = self._hooks.blind(), self._hooks.off
 
     def observe(self, stop: StopEvent) -> Iterator[Sequence[Observation]]:
@@ -106,7 +112,8 @@ class Ebpf:
 
     def blind(self) -> Sequence[str]:
         """Say what these hooks can't see."""
-        return ["protocols that bypass the kernel's sockets (XDP, and AF_PACKET through shared memory)", *self._missing]
+        without = [f"names in QUIC: {self._hearing.without}"] if self._hearing.without else []
+        return ["protocols that bypass the kernel's sockets (XDP, and AF_PACKET through shared memory)", *without, *self._missing]
 
     def details(self) -> Sequence[str]:
         """Say of each hook whether it is on, and what it costs that it is not."""
@@ -124,8 +131,20 @@ class Ebpf:
                 see(event)
             elif event is None:
                 self._broken += 1
+            elif isinstance(event, Naming):
+                self._hear(event)
             else:
                 self._lives.see(event)
+
+    def _hear(self, said: Naming) -> None:
+        """Take note of a name that a connection has said or heard."""
+        if said.what in {decode.ANSWER, decode.STREAM}:
+            for facts in self._hearing.answers(said):
+                self._connections.asked(said, facts)
+            return
+        words = self._hearing.words(said)
+        if words is not None:
+            self._connections.named(said.id, words)
 
     def _there_already(self, hooks: Hooks) -> None:
         for program in hooks.running():

@@ -61,6 +61,7 @@ static __noinline int tcp_state(u64 *ctx)
 		owner->answered = 1;
 		owner->told = owner->folded = owner->unfolded = owner->over = 0;
 		__builtin_memset(owner->shared, 0, sizeof(owner->shared));
+		owner->named = NAMED_ENOUGH;
 		owner->told_sent = owner->told_received = 0;
 		head(&flow, sk, owner, EVENT_OPEN);
 		owner->folded = is_storm(&flow);

@@ -5,17 +5,25 @@ import select
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from threading import Event
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from outwatch.errors import RuleError, SensorUnavailable
 from outwatch.model.interfaces import Part, PartConfig
 from outwatch.model.records import Observation
-from outwatch.sensors.replay import jsonl
+from outwatch.net.addresses import Scopes
+from outwatch.sensors.replay import jsonl, pcap
+from outwatch.sensors.replay.captured import Captures
+from outwatch.sensors.replay.unpacked import FAILURES, unpacked
+
+Form = Literal["auto", "jsonl", "pcap"]
+"""What a recording is: told by its first bytes, lines of outwatch's own, or captured packets."""
 
 STDIN = "-"
-_ENDINGS = (".jsonl", ".json", ".ndjson", ".log")
+_ENDINGS = (".jsonl", ".json", ".ndjson", ".log", ".pcap", ".pcapng", ".cap")
+_MAGIC = 4  # bytes that tell a capture
 _BATCH = 256
 _PIECE = 1 << 16
 _PATIENCE = 0.2  # seconds that a silent pipe is waited for before looking whether to stop
@@ -27,10 +35,24 @@ class Replay:
     name: ClassVar[str] = "replay"
     live: ClassVar[bool] = False
 
-    def __init__(self, _config: PartConfig, *, paths: Sequence[str], broken: Callable[[RuleError], None]) -> None:
-        """Take paths of files and folders, or ``-`` for standard input; ``broken`` is told of every line that is no record."""
+    def __init__(
+        self,
+        _config: PartConfig,
+        *,
+        paths: Sequence[str],
+        broken: Callable[[RuleError], None],
+        form: Form = "auto",
+        scopes: Scopes | None = None,
+    ) -> None:
+        """Take paths of files and folders, or ``-`` for standard input; ``broken`` is told of every line or packet that can't be used.
+
+        ``form`` says what the recordings are; ``scopes``, who of a capture is inside.
+        """
         self._paths = paths
         self._broken = broken
+        self._form = form
+        self._scopes = scopes or Scopes()
+        self._captures: Captures | None = None
 
     def check(self) -> None:
         """Raise ``SensorUnavailable`` if a path can't be read."""
@@ -40,26 +62,27 @@ class Replay:
                     raise SensorUnavailable("standard input is closed", "name a file instead of -")
             elif not os.access(path, os.R_OK):
                 reason = "no right to read it" if os.path.exists(path) else "no such file or folder"
-                raise SensorUnavailable(f"{path}: {reason}", "name a recording made with --jsonl")
+                raise SensorUnavailable(f"{path}: {reason}", "name a recording made with --jsonl, or a capture")
 
     def observe(self, stop: Event) -> Iterator[Sequence[Observation]]:
         """Yield what the recordings hold, in batches; from a pipe at once what it has."""
         batch: list[Observation] = []
-        for path in self._files():
-            for observation in self._read(path, stop):
-                if observation is not None:
-                    batch.append(observation)
-                if len(batch) >= _BATCH or (observation is None and batch):
-                    yield batch
-                    batch = []
-                if stop.is_set():
-                    return
+        for observation in self._observations(stop):
+            if observation is not None:
+                batch.append(observation)
+            if len(batch) >= _BATCH or (observation is None and batch):
+                yield batch
+                batch = []
         if batch:
             yield batch
 
     def blind(self) -> Sequence[str]:
         """Say what a recording can't show."""
-        return ["a recording shows only what was recorded; nothing was asked of this machine"]
+        blind = ["a recording shows only what was recorded; nothing was asked of this machine"]
+        if self._captures is not None:
+            blind.append("a capture of packets does not show which processes sent them")
+            blind += [self._captures.blind] if self._captures.blind else []
+        return blind
 
     def _files(self) -> Iterator[str]:
         for path in self._paths:
@@ -71,15 +94,56 @@ class Replay:
             else:
                 yield path
 
-    def _read(self, path: str, stop: Event) -> Iterator[Observation | None]:
-        if path == STDIN:
-            yield from jsonl.observations(_pieces(sys.stdin.fileno(), stop), "stdin", self._broken)
-            return
+    def _observations(self, stop: Event) -> Iterator[Observation | None]:
+        """Yield what all recordings hold; nothing more once ``stop`` is set."""
+
+        def broken(problem: RuleError) -> None:
+            if not stop.is_set():  # what was left off in its middle is not broken
+                self._broken(problem)
+
+        self._captures = None
+        for path in self._files():
+            for observation in self._read(path, stop, broken):
+                yield observation
+                if stop.is_set():
+                    break
+            if stop.is_set():
+                break
+        if self._captures is not None:
+            yield from self._captures.finish()
+
+    def _read(self, path: str, stop: Event, broken: Callable[[RuleError], None]) -> Iterator[Observation | None]:
         try:
+            if path == STDIN:
+                yield from self._of_its_form(_pieces(sys.stdin.fileno(), stop), "stdin", broken)
+                return
             with open(path, "rb", buffering=0) as file:
-                yield from jsonl.observations(_pieces(file.fileno(), stop), path, self._broken)
+                yield from self._of_its_form(_pieces(file.fileno(), stop), path, broken)
         except OSError as error:
-            self._broken(RuleError(path, None, error.strerror or str(error)))
+            broken(RuleError(path, None, error.strerror or str(error)))
+
+    def _of_its_form(self, pieces: Iterator[bytes | None], name: str, broken: Callable[[RuleError], None]) -> Iterator[Observation | None]:
+        rest = unpacked(pieces)
+        head = b""
+        try:
+            while self._form == "auto" and len(head) < _MAGIC:
+                piece = next(rest)
+                if piece is None:
+                    yield None
+                else:
+                    head += piece
+        except StopIteration:
+            pass  # a short one
+        except FAILURES as error:
+            broken(RuleError(name, 1, f"reading ends here: {error}"))
+            return
+        whole = chain([head], rest)
+        if self._form == "pcap" or head[:_MAGIC] in pcap.MAGICS:
+            if self._captures is None:
+                self._captures = Captures(self._scopes, broken)
+            yield from self._captures.read(whole, name)
+        else:
+            yield from jsonl.observations(whole, name, broken)
 
 
 def _pieces(descriptor: int, stop: Event) -> Iterator[bytes | None]:

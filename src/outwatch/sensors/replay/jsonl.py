@@ -1,29 +1,24 @@
-"""outwatch's own JSON lines, plain or compressed (``docs/reference/records.md``)."""
+"""outwatch's own JSON lines (``docs/reference/records.md``)."""
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 
 from outwatch.errors import RuleError
 from outwatch.model import wire
 from outwatch.model.records import Observation, Summary
+from outwatch.sensors.replay.unpacked import FAILURES, Pieces
 
-_GZIP = b"\x1f\x8b"  # RFC 1952, 2.3.1
-_PIECE = 1 << 16
 _LONGEST = wire.MOST + 2
-
-Pieces = Iterable[bytes | None]
-"""Bytes as they come; ``None`` where there is nothing more just now."""
 
 
 def observations(pieces: Pieces, name: str, broken: Callable[[RuleError], None]) -> Iterator[Observation | None]:
     """Yield the observations of a stream of lines, and ``None`` where it pauses.
 
-    ``broken`` is told file, line and reason of each line that is no record, and where reading ends too early. Compression is
-    recognised by its first bytes. Memory stays bounded by the longest line allowed, whatever comes.
+    ``broken`` is told file, line and reason of each line that is no record, and where reading ends too early. Memory stays bounded by
+    the longest line allowed, whatever comes.
     """
     number = 0
     try:
-        for line in _lines(_inflated(pieces)):
+        for line in _lines(pieces):
             if line is None:
                 yield None
                 continue
@@ -37,50 +32,8 @@ def observations(pieces: Pieces, name: str, broken: Callable[[RuleError], None])
                 continue
             if record is not None and not isinstance(record, Summary):
                 yield record
-    except (OSError, EOFError, zlib.error) as error:
+    except FAILURES as error:
         broken(RuleError(name, number + 1, f"reading ends here: {error}"))
-
-
-def _inflated(pieces: Pieces) -> Iterator[bytes | None]:
-    """Decompress if the stream begins like gzip, else pass it on; each piece is small whatever the ratio."""
-    rest = iter(pieces)
-    head = b""
-    for piece in rest:
-        if piece is None:
-            yield None
-            continue
-        head += piece
-        if len(head) >= len(_GZIP):
-            break
-    if head[: len(_GZIP)] == _GZIP:
-        yield from _members(head, rest)
-    else:
-        yield head
-        yield from rest
-
-
-def _members(head: bytes, rest: Iterator[bytes | None]) -> Iterator[bytes | None]:
-    """Decompress the members of a gzip file (RFC 1952, 2.2), one after another."""
-    machine = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    data: bytes | None = head
-    finished = False
-    while True:
-        if data is None:
-            yield None
-        else:
-            while data:
-                yield machine.decompress(data, _PIECE)
-                data, finished = machine.unconsumed_tail, False
-                if machine.eof:
-                    data, finished = machine.unused_data.lstrip(b"\0"), True
-                    machine = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        try:
-            data = next(rest)
-        except StopIteration:
-            break
-    yield machine.flush()
-    if not finished:
-        raise EOFError("the compressed data is cut off")
 
 
 def _lines(pieces: Iterable[bytes | None]) -> Iterator[bytes | None]:

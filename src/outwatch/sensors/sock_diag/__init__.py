@@ -151,6 +151,7 @@ class SockDiag:
             said = [f"looked every {self._pace}: shorter connections are missed (this kernel tells of them only with CAP_NET_ADMIN)"]
         unconnected = f" ({self._table.unconnected} such sockets)" if self._table.unconnected else ""
         said += [
+            "names that were asked for (of the destinations only reverse names are known)",
             f"unconnected UDP has no destination{unconnected}",
             "bytes of UDP are not known, nor whether a connected socket sent any",
             "only TCP and UDP, and only this network namespace (no containers)",

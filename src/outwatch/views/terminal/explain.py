@@ -5,7 +5,8 @@ from shlex import quote
 
 from outwatch.engine.verdict import BANDS, combine, without_each
 from outwatch.guard.text import printable
-from outwatch.model.records import Detection, Fact, Judged, asked_name, stands_for
+from outwatch.model.programs import runs_anything
+from outwatch.model.records import Detection, Fact, Judged, Package, Script, asked_name, stands_for
 from outwatch.net.endpoints import endpoint
 from outwatch.views.terminal.words import owner, verdict_words
 
@@ -50,6 +51,8 @@ def _who(record: Judged) -> list[str]:
             "executable": process.executable,
             "file": record.outwatch.executable,
             "sha256": digest,
+            "package": _package(record.outwatch.package),
+            "runs": _script(record.outwatch.script),
             "arguments": " ".join(process.args or ()) or None,
             "folder": process.working_directory,
             "user": (record.user.name or record.user.id) if record.user else None,
@@ -61,15 +64,49 @@ def _who(record: Judged) -> list[str]:
             parent = parent.parent
         if parents:
             lines.append(f"  started by: {' ← '.join(parents)}")
+        lines += _whence(record)
     users = [f"{user.name or user.executable or '?'} ({user.pid})" for user in record.outwatch.shared_with or ()]
     if users:
         lines.append(f"  socket also used by: {', '.join(users)}")
     if stands_for(record) > 1:
         lines.append(f"  connections counted together: {stands_for(record):,}")
+    if record.outwatch.encrypted_dns:
+        lines.append(f"  asks: {record.outwatch.encrypted_dns}")
+    if record.outwatch.no_name:
+        lines.append(f"  no name: {record.outwatch.no_name}")
     for name in record.outwatch.names or ():
         known = {True: "confirmed", False: "not confirmed", None: "confirmation unknown"}[name.confirmed]
         lines.append(f"  name: {name.name} (from {name.origin or 'an unnamed source'}, {known})")
     return lines
+
+
+def _whence(record: Judged) -> list[str]:
+    """Say where in the machine a process belongs, and who logged in for it."""
+    findings, container, login = record.outwatch, record.container, record.outwatch.login
+    facts = {
+        "program": findings.subject,
+        "begun by": findings.started_by,
+        "unit": " / ".join(unit for unit in (findings.unit, findings.user_unit) if unit),
+        "container": " ".join(text for text in (container.runtime, container.name, container.id) if text) if container else None,
+        "pod": findings.pod,
+        "login": " from ".join(text for text in (login.user or login.id, login.address) if text) if login else None,
+    }
+    return [f"  {label}: {value}" for label, value in facts.items() if value]
+
+
+def _package(package: Package | None) -> str | None:
+    if package is None or package.name is None:
+        return None
+    state = {True: "unchanged", False: "CHANGED: this is not the file that the package brought", None: "no checksum to compare"}
+    return f"{' '.join(text for text in (package.name, package.version) if text)} ({state[package.matches]})"
+
+
+def _script(script: Script | None) -> str | None:
+    if script is None or script.kind is None:
+        return None
+    first = f", after {', '.join(script.loads)}" if script.loads else ""
+    name = {"code": f"inline code, sha256 {script.name}…", "stdin": "code from standard input"}.get(script.kind)
+    return (name or f"{script.kind} {script.name or '?'}") + first
 
 
 def _reason(reason: Detection) -> list[str]:
@@ -104,13 +141,21 @@ def _sum(reasons: tuple[Detection, ...]) -> list[str]:
 
 def _command(record: Judged, reasons: tuple[Detection, ...]) -> str:
     """Give the command that would allow this: the program where it is what worries, else the destination."""
-    process = record.process
-    if reasons and reasons[0].family == "process" and process is not None and process.executable and record.outwatch.executable is None:
-        what = f"--program {quote(process.executable)}"
+    program = _program(record) if reasons and reasons[0].family == "process" else None
+    if program is not None:
+        what = f"--program {quote(program)}"
     else:
         name = asked_name(record)
         what = name if name and _PLAIN_NAME.match(name) else quote(record.destination.ip or "")
     return f"outwatch allow add {what} --comment 'why'"
+
+
+def _program(record: Judged) -> str | None:
+    """Name the program so that an allow entry may: by its path, an interpreter by its script too."""
+    if record.process is None or record.outwatch.executable is not None:
+        return None
+    names = (record.process.executable, record.outwatch.subject)
+    return next((name for name in names if name and not runs_anything(name)), None)
 
 
 def _changes(record: Judged, reasons: tuple[Detection, ...]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from outwatch.engine.verdict import ORDER
 from outwatch.guard.text import printable
-from outwatch.model.records import Judged, Summary, Unknown
+from outwatch.model.records import Judged, Question, Summary, Unknown
 
 HIDDEN_SCOPES = frozenset({"private", "loopback", "link_local"})
 """Where nothing leaves for the outside: shown only with ``--all``."""
@@ -22,7 +22,9 @@ _SHORT: dict[str, str] = {"exited": "gone", "no_rights": "no rights", "kernel": 
 
 
 def is_hidden(record: Judged) -> bool:
-    """Tell whether a record is left out without ``--all``: not outbound, not to the outside, or allowed."""
+    """Tell whether a record is left out without ``--all``: not outbound, not to the outside, allowed, or a question like any other."""
+    if _is_only_heard(record):
+        return True
     if record.network.direction == "ingress" or record.outwatch.verdict == "allowed":
         return True
     return record.network.scope in HIDDEN_SCOPES
@@ -37,7 +39,14 @@ def visible(records: Sequence[Judged], *, show_all: bool) -> tuple[list[Judged],
     return shown, dict(hidden)
 
 
+def _is_only_heard(record: Judged) -> bool:
+    """Tell whether a record is a question that was heard on the way, for the name of a connection, and nothing is odd about it."""
+    return isinstance(record, Question) and record.outwatch.sensor == "ebpf" and record.outwatch.verdict in {None, "normal"}
+
+
 def _why_hidden(record: Judged) -> str:
+    if _is_only_heard(record):
+        return "questions for names"
     if record.network.direction == "ingress":
         return "accepted"
     if record.network.scope in HIDDEN_SCOPES:

@@ -1,0 +1,171 @@
+"""Which package an executable belongs to, and whether it still is what the package brought; the databases are read, nobody is asked.
+
+A package is claimed only for the very file that runs: nothing is odd about its path (``outwatch.executable``), and what is at that path has
+the checksum of what runs (``process.hash.sha256``). So a copy, a memfd or a file laid over another in other mounts is never a package's.
+What runs under no path of its own gets the beginning of its checksum into its name instead (``outwatch.subject``).
+"""
+
+import asyncio
+import hashlib
+import os
+import stat
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from outwatch.engine.beside import beside
+from outwatch.engine.health import Health
+from outwatch.errors import LookupFailed
+from outwatch.guard.text import printable
+from outwatch.lookups.packages.apk import Apk
+from outwatch.lookups.packages.claims import Claim, Database, DatabaseBroken, Root
+from outwatch.lookups.packages.dpkg import Dpkg
+from outwatch.lookups.packages.pacman import Pacman
+from outwatch.lookups.packages.rpm import Rpm
+from outwatch.model.interfaces import Part, PartConfig
+from outwatch.model.programs import marked
+from outwatch.model.records import Connection, Package
+
+_REMEMBERED = 4_000
+_PIECE = 1 << 20
+_LONGEST = 60.0  # seconds that one look may take
+_AGAIN = 3600.0  # seconds until a package is looked up again
+_SOON = 60.0  # the same where something is not as it should be: an update may be under way
+
+
+class _Program(NamedTuple):
+    """A path, and the SHA-256 of what runs under it."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    package: Package | None
+    until: float  # of the monotonic clock
+
+
+class Packages:
+    """Adds ``outwatch.package``. Programs that wait together are looked for in one go."""
+
+    at_once = 64
+
+    def __init__(self, _config: PartConfig, *, health: Health, root: str = "/") -> None:
+        """Take where to tell of databases that can't be read, and where the machine's file system begins."""
+        self._health = health
+        there = Root(root)
+        self._root = there
+        self._databases: Sequence[Database] = (Dpkg(there), Rpm(there), Pacman(there), Apk(there))
+        self._answers: OrderedDict[_Program, _Answer] = OrderedDict()
+        self._waiting: dict[_Program, None] = {}
+        self._turn = asyncio.Lock()
+
+    def enrich(self, connection: Connection) -> Connection:
+        """Add the package if it is known; take off what an earlier program of the process had."""
+        program, findings = _program(connection), connection.outwatch
+        answer = self._answers.get(program) if program is not None else None
+        package = answer.package if answer is not None else None
+        subject = findings.subject
+        if program is None and subject is not None and connection.process is not None and connection.process.hash is not None:
+            subject = marked(subject, connection.process.hash.sha256 or "")
+        if package is findings.package and subject is findings.subject:
+            return connection
+        return replace(connection, outwatch=replace(findings, package=package, subject=subject))
+
+    def missing(self, connection: Connection) -> Hashable | None:
+        """Name the program if its package is not known, or was found too long ago."""
+        program = _program(connection)
+        if program is None:
+            return None
+        answer = self._answers.get(program)
+        return program if answer is None or answer.until < time.monotonic() else None
+
+    async def find(self, key: Hashable, _connection: Connection) -> None:
+        """Look for the package in another thread, together with all that wait by then."""
+        if not isinstance(key, _Program):
+            return
+        self._waiting[key] = None
+        async with self._turn:
+            if key not in self._waiting:
+                return
+            together, self._waiting = list(self._waiting), {}
+            try:
+                found = await beside(lambda: self._look(together), _LONGEST, "packages")
+            except TimeoutError:
+                raise LookupFailed("package database takes too long") from None
+            for program, package in found.items():
+                fine = package is not None and package.matches is not False
+                self._answers[program] = _Answer(package, time.monotonic() + (_AGAIN if fine else _SOON))
+                self._answers.move_to_end(program)
+            while len(self._answers) > _REMEMBERED:
+                self._answers.popitem(last=False)
+
+    def _look(self, programs: Collection[_Program]) -> dict[_Program, Package | None]:
+        """Find the packages of programs; those that can't be told by broken databases belong to none."""
+        left = {program.path for program in programs}
+        claims: dict[str, Claim] = {}
+        for database in self._databases:
+            if left:
+                claims |= self._claims(database, left)
+                left -= claims.keys()
+        return {program: self._package(program, claims[program.path]) if program.path in claims else None for program in programs}
+
+    def _claims(self, database: Database, paths: Collection[str]) -> dict[str, Claim]:
+        try:
+            return database.claims(paths)
+        except DatabaseBroken as error:
+            self._health.problem(f"a package database can't be read: {printable(str(error))}")
+            return {}
+
+    def _package(self, program: _Program, claim: Claim) -> Package | None:
+        """Claim a package for a program if what runs is what lies at its path."""
+        algorithms = {"sha256", claim.algorithm or "sha256"}
+        digests = _digests(self._root.at(program.path), algorithms)
+        if digests.get("sha256") != program.sha256:
+            return None
+        matches = digests.get(claim.algorithm) == claim.digest if claim.algorithm else None
+        return Package(name=claim.name, version=claim.version, manager=claim.manager, matches=matches)
+
+
+def _program(connection: Connection) -> _Program | None:
+    """Give the program whose package can be told: its path leads to the file that runs, and its checksum is known."""
+    process = connection.process
+    if process is None or process.hash is None or process.hash.sha256 is None or connection.outwatch.executable is not None:
+        return None
+    path = process.executable or ""
+    return _Program(path, process.hash.sha256) if path.startswith("/") and sys.platform == "linux" else None
+
+
+def _digests(path: str, algorithms: Collection[str]) -> dict[str, str]:
+    """Read a plain file once for several checksums; none if that can't be done, or it changed meanwhile."""
+    flags = os.O_RDONLY
+    for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):
+        flags |= getattr(os, name, 0)
+    try:
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError):
+        return {}
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            return {}
+        sums: dict[str, Any] = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+        while piece := os.read(descriptor, _PIECE):
+            for one in sums.values():
+                one.update(piece)
+        after = os.fstat(descriptor)
+    except OSError:
+        return {}
+    finally:
+        os.close(descriptor)
+    same = (before.st_size, before.st_mtime_ns, before.st_ctime_ns) == (after.st_size, after.st_mtime_ns, after.st_ctime_ns)
+    return {name: one.hexdigest() for name, one in sums.items()} if same else {}
+
+
+PART = Part(name="packages", config=PartConfig, build=Packages, live_only=True)

@@ -1,0 +1,1 @@
+"""The parsers against what they must read and what they must survive."""

@@ -1,0 +1,427 @@
+"""Packets become connections and questions: who called whom, how much, how it ended, and by which name."""
+
+import os
+import struct
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from outwatch.model.records import Connection, Name
+from outwatch.net.addresses import Scopes
+from outwatch.sensors.replay import flows
+from outwatch.sensors.replay.captured import Captures
+
+from . import frames
+from .frames import ACK, CLIENT, FIN, RST, SERVER, SYN, Frame, Side, client_hello, conversation, dns_query, dns_reply
+from .recorded import Read, read
+
+PUBLIC = "203.0.113.9"
+WEB = Side((CLIENT, 40_000), (SERVER, 443))
+RESOLVER = Side((CLIENT, 50_000), ("192.168.1.1", 53))
+BEGAN = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+
+
+def captured(tmp_path: Path, packets: list[Frame], internal: str | None = None) -> Read:
+    (tmp_path / "x.pcap").write_bytes(frames.pcap(packets))
+    return read(tmp_path / "x.pcap", internal=internal)
+
+
+def ends(one: Connection) -> tuple[str | None, int | None, str | None, int | None]:
+    return one.source.ip, one.source.port, one.destination.ip, one.destination.port
+
+
+def after(seconds: float) -> datetime:
+    return BEGAN + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("side", [WEB, Side(("2001:db8::10", 40_000), ("2001:db8:1::7", 443))], ids=["IPv4", "IPv6"])
+def test_a_whole_connection_is_one_record(tmp_path: Path, side: Side) -> None:
+    one = captured(tmp_path, conversation(side, [b"x" * 500, b"y" * 11], [b"z" * 1000])).one()
+    assert ends(one) == (*side.here, *side.there)
+    assert (one.network.transport, one.network.direction, one.outwatch.sensor) == ("tcp", "egress", "replay")
+    assert (one.source.bytes, one.destination.bytes) == (511, 1000)
+    assert (one.event.action, one.event.start, one.event.end) == ("close", BEGAN, after(0.07))
+    assert one.timestamp == BEGAN
+    assert one.outwatch.last_seen is None
+
+
+def test_bytes_are_counted_once_however_often_and_in_which_order_they_come(tmp_path: Path) -> None:
+    first, second, third = WEB.tcp(ACK, 1001, b"a" * 100), WEB.tcp(ACK, 1101, b"b" * 100), WEB.tcp(ACK, 1201, b"c" * 100)
+    probe = WEB.tcp(ACK, 1300, b"c")  # the last byte again: is the other end alive?
+    start = conversation(WEB, [], [])[:3]
+    one = captured(tmp_path, [*start, first, third, first, second, third, probe, WEB.back().tcp(RST, 5001)]).one()
+    assert (one.source.bytes, one.destination.bytes) == (300, 0)
+    assert one.event.action == "close"
+
+
+def test_a_packet_that_was_kept_only_in_part_counts_whole(tmp_path: Path) -> None:
+    whole = conversation(WEB, [b"x" * 1000], [])
+    data = frames.pcap([]) + b"".join(frames.pcap_record(frame, kept=60) for frame in whole)
+    (tmp_path / "x").write_bytes(data)
+    assert read(tmp_path / "x").one().source.bytes == 1000
+
+
+@pytest.mark.parametrize(
+    ("packets", "action", "began"),
+    [
+        pytest.param([WEB.tcp(SYN, 1000)], "failed", True, id="no answer"),
+        pytest.param([WEB.tcp(SYN, 1000), WEB.tcp(SYN, 1000, at=1), WEB.tcp(SYN, 1000, at=3)], "failed", True, id="asked again, no answer"),
+        pytest.param([WEB.tcp(SYN, 1000), WEB.back().tcp(RST | ACK, 0)], "failed", True, id="refused"),
+        pytest.param([WEB.tcp(SYN, 1000), WEB.back().tcp(RST | ACK, 0), WEB.tcp(SYN, 1000, at=0.5)], "failed", True, id="refused, again"),
+        pytest.param(conversation(WEB, [b"x"], [])[:-3], "connect", True, id="goes on"),
+        pytest.param(conversation(WEB, [b"x"], [])[:-2], "connect", True, id="half closed"),
+        pytest.param([*conversation(WEB, [], [])[:3], WEB.tcp(RST, 1001)], "close", True, id="reset by the client"),
+        pytest.param(conversation(WEB, [b"x"], [b"y"])[3:], "close", False, id="begun before"),
+        pytest.param(conversation(WEB, [b"x"], [b"y"])[3:5], "existing", False, id="begun before, goes on"),
+        pytest.param(conversation(WEB, [b"x"], [b"y"])[1:], "close", True, id="answered at the very beginning"),
+    ],
+)
+def test_how_a_connection_stands_at_the_end_is_said(tmp_path: Path, packets: list[Frame], action: str, began: bool) -> None:
+    one = captured(tmp_path, packets).one()
+    assert ends(one) == (CLIENT, 40_000, SERVER, 443)
+    assert one.event.action == action
+    assert (one.event.start is not None) is began
+    assert (one.event.end is not None) is (action in {"close", "failed"})
+    assert (one.outwatch.last_seen is None) is (action in {"close", "failed"})
+
+
+def test_ports_that_are_used_again_make_another_connection(tmp_path: Path) -> None:
+    again = [WEB.tcp(SYN, 777_000, at=10), WEB.back().tcp(SYN | ACK, 9, at=10)]
+    found = captured(tmp_path, [*conversation(WEB, [b"x" * 5], []), *again])
+    assert [(one.event.action, one.source.bytes) for one in found.connections] == [("close", 5), ("connect", 0)]
+    assert len({one.id for one in found.connections}) == 2
+
+
+def test_what_comes_late_belongs_to_the_connection_that_was_over(tmp_path: Path) -> None:
+    late = [WEB.back().tcp(FIN | ACK, 5001, at=1), WEB.tcp(ACK, 1003, at=1), WEB.tcp(RST, 1003, at=2)]
+    assert len(captured(tmp_path, [*conversation(WEB, [b"x"], []), *late]).connections) == 1
+
+
+def test_the_refusal_of_what_was_not_captured_is_no_connection(tmp_path: Path) -> None:
+    assert captured(tmp_path, [WEB.back().tcp(RST, 1)]).connections == []
+
+
+@pytest.mark.parametrize(
+    ("server", "at", "client_first"),
+    [
+        pytest.param(443, 0, True, id="at the beginning the service's port tells"),
+        pytest.param(3306, 0, True, id="also a registered one"),
+        pytest.param(65_001, 0, False, id="no service's port"),
+        pytest.param(443, 1_000, False, id="later on who spoke first is the client, whatever port he chose"),
+    ],
+)
+def test_of_a_datagram_the_client_is_who_spoke_first(tmp_path: Path, server: int, at: float, client_first: bool) -> None:
+    side = Side((CLIENT, 50_123), (SERVER, server))
+    earlier = Side((CLIENT, 1), (PUBLIC, 1)).udp(b"")
+    found = captured(tmp_path, [earlier, side.back().udp(b"12345", at=at), side.udp(b"123", at=at + 0.1)])
+    one = next(one for one in found.connections if 50_123 in {one.source.port, one.destination.port})
+    assert one.source.ip == (CLIENT if client_first else SERVER)
+    assert one.source.bytes == (3 if client_first else 5)
+
+
+def test_datagrams_after_a_long_silence_are_another_connection(tmp_path: Path) -> None:
+    side = Side((CLIENT, 50_000), (SERVER, 123))
+    found = captured(tmp_path, [side.udp(b"1"), side.back().udp(b"22", at=200), side.udp(b"333", at=499), side.udp(b"4444", at=800)])
+    assert [(one.event.action, one.source.bytes, one.destination.bytes) for one in found.connections] == [
+        ("close", 4, 2),
+        ("connect", 4, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "internal", "direction", "scope"),
+    [
+        (CLIENT, PUBLIC, None, "egress", "unclassified"),
+        (CLIENT, "8.8.8.8", None, "egress", "public"),
+        ("8.8.8.8", CLIENT, None, "ingress", "public"),
+        (CLIENT, "192.168.1.11", None, "egress", "private"),
+        ("8.8.8.8", "1.1.1.1", None, "egress", "public"),
+        ("8.8.8.8", "1.1.1.1", "8.8.0.0/16", "egress", "public"),
+        ("1.1.1.1", "8.8.8.8", "8.8.0.0/16", "ingress", "public"),
+        ("0.0.0.0", "255.255.255.255", None, "egress", "link_local"),
+        ("fe80::1", "ff02::fb", None, "egress", "multicast"),
+    ],
+)
+def test_direction_and_scope_follow_from_who_is_inside(
+    tmp_path: Path, source: str, destination: str, internal: str | None, direction: str, scope: str
+) -> None:
+    one = captured(tmp_path, [Side((source, 6_000), (destination, 6_000)).udp(b"x")], internal).one()
+    assert (one.source.ip, one.network.direction, one.network.scope) == (source, direction, scope)
+
+
+ECHO = struct.pack("!BBHHH", 8, 0, 0, 77, 1) + b"data"
+REPLY = struct.pack("!BBHHH", 0, 0, 0, 77, 1) + b"data"
+
+
+@pytest.mark.parametrize("packets", [[(False, ECHO), (True, REPLY)], [(True, REPLY), (False, ECHO)]], ids=["asked", "answered"])
+def test_an_echo_and_its_reply_are_one_exchange_with_a_community_id(tmp_path: Path, packets: list[tuple[bool, bytes]]) -> None:
+    side = Side(("192.168.0.89", 0), ("192.168.0.1", 0))
+    one = captured(tmp_path, [(side.back() if back else side).other(1, data) for back, data in packets]).one()
+    assert ends(one) == ("192.168.0.89", None, "192.168.0.1", None)
+    assert (one.network.transport, one.source.bytes, one.destination.bytes) == ("icmp", 12, 12)
+    assert one.network.community_id == "1:X0snYXpgwiv9TZtqg64sgzUn6Dk="
+
+
+def test_a_datagram_that_nobody_wants_has_failed(tmp_path: Path) -> None:
+    side = Side((CLIENT, 50_000), (SERVER, 999))
+    asked = side.udp(b"x")
+    refusal = struct.pack("!BBHHH", 3, 3, 0, 0, 0) + asked.data[14 : 14 + 28]
+    one = captured(tmp_path, [asked, side.back().other(1, refusal, at=0.2)]).one()
+    assert (one.event.action, one.network.transport) == ("failed", "udp")
+
+
+@pytest.mark.security
+def test_an_error_about_nothing_that_was_seen_is_told_itself(tmp_path: Path) -> None:
+    about = Side((CLIENT, 50_000), (SERVER, 999)).udp(b"x")
+    secret = struct.pack("!BBHHH", 3, 3, 0, 0, 0) + about.data[14 : 14 + 28] + b"secret" * 100
+    one = captured(tmp_path, [Side((CLIENT, 0), (PUBLIC, 0)).other(1, secret)]).one()
+    assert (one.destination.ip, one.source.bytes) == (PUBLIC, len(secret))
+
+
+def chunk(kind: int, data: bytes) -> bytes:
+    return struct.pack("!BBH", kind, 0, 4 + len(data)) + data + bytes(-len(data) % 4)
+
+
+def sctp(side: Side, *chunks: bytes) -> Frame:
+    return side.other(132, struct.pack("!HHII", side.here[1], side.there[1], 1, 0) + b"".join(chunks))
+
+
+def test_sctp_is_counted_by_what_its_chunks_carry(tmp_path: Path) -> None:
+    side = Side((CLIENT, 40_000), (SERVER, 3868))
+    data = chunk(0, bytes(12) + b"hello!!")
+    packets = [sctp(side, chunk(1, bytes(16))), sctp(side.back(), chunk(2, bytes(16))), sctp(side, data, data), sctp(side.back(), data)]
+    one = captured(tmp_path, [*packets, sctp(side, chunk(14, b""))]).one()
+    assert ends(one) == (CLIENT, 40_000, SERVER, 3868)
+    assert (one.network.transport, one.source.bytes, one.destination.bytes, one.event.action) == ("sctp", 14, 7, "close")
+    refused = captured(tmp_path, [packets[0], sctp(side.back(), chunk(6, b""))]).one()
+    assert refused.event.action == "failed"
+
+
+def test_other_protocols_are_raw(tmp_path: Path) -> None:
+    one = captured(tmp_path, [Side((CLIENT, 0), (SERVER, 0)).other(47, b"tunnel")]).one()
+    assert (one.network.transport, one.source.bytes, one.source.port) == ("raw:47", 6, None)
+
+
+def test_a_datagram_in_pieces_is_counted_whole(tmp_path: Path) -> None:
+    whole = frames.udp(b"x" * 3000, (50_000, 9))
+    pieces = [frames.ipv4(whole[at : at + 1480], 17, piece=(5, at, at + 1480 < len(whole))) for at in range(0, len(whole), 1480)]
+    one = captured(tmp_path, [Frame(frames.ethernet(piece)) for piece in reversed(pieces)]).one()
+    assert (one.source.port, one.source.bytes) == (50_000, 3000)
+
+
+HELLO = client_hello("www.example.com")
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        pytest.param([HELLO], id="at once"),
+        pytest.param([HELLO[at : at + 7] for at in range(0, len(HELLO), 7)], id="in small pieces"),
+        pytest.param([bytes([octet]) for octet in HELLO], id="byte by byte"),
+        pytest.param([client_hello("www.example.com", padding=40_000)[at : at + 1400] for at in range(0, 41_000, 1400)], id="very long"),
+        pytest.param([HELLO + b"and more"], id="with something behind"),
+    ],
+)
+def test_the_name_in_a_hello_is_found_however_it_was_cut(tmp_path: Path, say: list[bytes]) -> None:
+    one = captured(tmp_path, conversation(WEB, say, [b"answer"])).one()
+    assert one.tls is not None
+    assert one.tls.client is not None
+    assert one.tls.client.server_name == one.destination.domain == "www.example.com"
+    assert (one.tls.client.ja4 or "").startswith("t13d0")
+    assert one.outwatch.names == (Name(name="www.example.com", origin="sni"),)
+
+
+def test_a_hello_is_read_out_of_order_and_the_first_copy_of_a_segment_counts(tmp_path: Path) -> None:
+    half = len(HELLO) // 2
+    forged = client_hello("www.evil---.com")
+    segments = [WEB.tcp(ACK, 1001 + half, HELLO[half:]), WEB.tcp(ACK, 1001 + half, forged[half:]), WEB.tcp(ACK, 1001, HELLO[:half])]
+    one = captured(tmp_path, [*conversation(WEB, [], [])[:3], *segments]).one()
+    assert one.destination.domain == "www.example.com"
+
+
+@pytest.mark.parametrize(
+    ("say", "names"),
+    [
+        pytest.param([b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"], [("example.com", "http")], id="plain HTTP"),
+        pytest.param([b"GET / HT", b"TP/1.1\r\nHost: exa", b"mple.com:8080\r\n\r\n"], [("example.com", "http")], id="in pieces"),
+        pytest.param([b"GET / HTTP/1.1\r\nHost: 203.0.113.9\r\n\r\n"], [], id="an address is no name"),
+        pytest.param(
+            [b"CONNECT a.example:443 HTTP/1.1\r\n\r\n", HELLO], [("a.example", "http"), ("www.example.com", "sni")], id="through a proxy"
+        ),
+        pytest.param([b"SSH-2.0-OpenSSH\r\n"], [], id="something else"),
+        pytest.param([b"\x16\x03\x01\x00\x05hello"], [], id="no hello after all"),
+        pytest.param([HELLO[:-9]], [], id="a hello that never ends"),
+        pytest.param([b"GET / HTTP/1.1\r\nHost: cut.example\r\nX-Lo"], [("cut.example", "http")], id="a head that never ends"),
+    ],
+)
+def test_who_is_asked_for_is_named_with_where_it_stood(tmp_path: Path, say: list[bytes], names: list[tuple[str, str]]) -> None:
+    one = captured(tmp_path, conversation(WEB, say, [])).one()
+    assert [(name.name, name.origin) for name in one.outwatch.names or ()] == names
+    assert one.destination.domain == (names[0][0] if names else None)
+
+
+def test_a_question_and_its_answer_are_one_record(tmp_path: Path) -> None:
+    answer = dns_reply("www.example.com", ["203.0.113.9", "203.0.113.10"], alias="edge.cdn.example")
+    found = captured(tmp_path, [RESOLVER.udp(dns_query("www.Example.com")), RESOLVER.back().udp(answer, at=0.25)])
+    (asked,) = found.questions
+    assert asked.dns is not None
+    assert asked.dns.question is not None
+    assert (asked.dns.question.name, asked.dns.question.type, asked.dns.response_code) == ("www.example.com", "A", "NOERROR")
+    assert asked.dns.resolved_ip == ("203.0.113.9", "203.0.113.10")
+    assert (asked.source.ip, asked.source.port, asked.destination.ip, asked.destination.port) == (CLIENT, 50_000, "192.168.1.1", 53)
+    assert (asked.timestamp, asked.event.end, asked.network.transport, asked.network.direction) == (BEGAN, after(0.25), "udp", "egress")
+    assert [(one.destination.port, one.network.transport) for one in found.connections] == [(53, "udp")]
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        pytest.param([(True, dns_query("a.example"))], [("a.example", None)], id="no answer"),
+        pytest.param([(True, dns_query("a.example")), (True, dns_query("a.example"))], [("a.example", None)], id="asked again"),
+        pytest.param(
+            [(True, dns_query("a.example")), (False, dns_reply("a.example", [], rcode=3)), (False, dns_reply("a.example", [], rcode=3))],
+            [("a.example", "NXDOMAIN")],
+            id="answered twice",
+        ),
+        pytest.param([(False, dns_reply("a.example", []))], [("a.example", "NOERROR")], id="the answer alone"),
+        pytest.param(
+            [(True, dns_query("a.example", 1)), (True, dns_query("a.example", 2)), (False, dns_reply("a.example", [], 1))],
+            [("a.example", "NOERROR"), ("a.example", None)],
+            id="two questions",
+        ),
+        pytest.param(
+            [(True, dns_query("a.example")), (False, dns_reply("b.example", []))],
+            [("b.example", "NOERROR"), ("a.example", None)],
+            id="an answer to another question",
+        ),
+        pytest.param([(True, b"no message of DNS")], [], id="no DNS"),
+    ],
+)
+def test_every_question_is_told_once(tmp_path: Path, messages: list[tuple[bool, bytes]], expected: list[tuple[str, str | None]]) -> None:
+    found = captured(tmp_path, [(RESOLVER if asks else RESOLVER.back()).udp(data, at=at) for at, (asks, data) in enumerate(messages)])
+    asked = [one.dns for one in found.questions if one.dns]
+    assert [(one.question.name if one.question else None, one.response_code) for one in asked] == expected
+
+
+def test_questions_over_tcp_are_read_in_pieces_and_in_rows(tmp_path: Path) -> None:
+    def framed(data: bytes) -> bytes:
+        return struct.pack("!H", len(data)) + data
+
+    side = Side((CLIENT, 50_000), ("192.168.1.1", 53))
+    asked = framed(dns_query("a.example", 1)) + framed(dns_query("b.example", 2))
+    answered = framed(dns_reply("b.example", ["203.0.113.2"], 2)) + framed(dns_reply("a.example", ["203.0.113.1"], 1))
+    found = captured(tmp_path, conversation(side, [asked[:1], asked[1:20], asked[20:]], [answered[:50], answered[50:]]))
+    assert [one.dns.resolved_ip for one in found.questions if one.dns] == [("203.0.113.2",), ("203.0.113.1",)]
+    assert {one.network.transport for one in found.questions} == {"tcp"}
+
+
+Origin = Literal["dns", "sni"]
+
+
+@pytest.mark.parametrize(
+    ("asker", "ttl", "at", "names"),
+    [
+        pytest.param(CLIENT, 300, 100, ["www.example.com"], id="while it holds"),
+        pytest.param(CLIENT, 0, 50, ["www.example.com"], id="a minute at least"),
+        pytest.param(CLIENT, 300, 400, [], id="no longer"),
+        pytest.param("192.168.1.99", 300, 100, [], id="somebody else asked"),
+    ],
+)
+def test_a_connection_has_the_name_that_its_client_was_answered(tmp_path: Path, asker: str, ttl: int, at: float, names: list[str]) -> None:
+    resolver = Side((asker, 50_000), ("192.168.1.1", 53))
+    answer = dns_reply("www.example.com", [SERVER], alias="edge.cdn.example", ttl=ttl)
+    found = captured(
+        tmp_path, [resolver.udp(dns_query("www.example.com")), resolver.back().udp(answer), *conversation(WEB, [b"x"], [], at)]
+    )
+    one = next(one for one in found.connections if one.destination.port == 443)
+    assert [name.name for name in one.outwatch.names or ()] == names
+    assert one.destination.domain == (names[0] if names else None)
+
+
+@pytest.mark.security
+def test_no_name_of_a_capture_is_confirmed_for_anybody_may_have_sent_its_packets(tmp_path: Path) -> None:
+    packets = [
+        RESOLVER.udp(dns_query("www.example.com")),
+        RESOLVER.back().udp(dns_reply("www.example.com", [SERVER])),
+        RESOLVER.udp(dns_query("later.example")),
+        RESOLVER.back().udp(dns_reply("later.example", [SERVER])),
+        *conversation(WEB, [HELLO], [], at=1),
+    ]
+    one = next(one for one in captured(tmp_path, packets).connections if one.destination.port == 443)
+    assert [(name.name, name.origin, name.confirmed) for name in one.outwatch.names or ()] == [
+        ("www.example.com", "sni", None),
+        ("later.example", "dns", None),
+        ("www.example.com", "dns", None),
+    ]
+    assert one.destination.domain == "www.example.com", "asked for and answered goes before answered later"
+
+
+@pytest.mark.security
+def test_a_name_that_nobody_answered_does_not_hide_the_one_that_was(tmp_path: Path) -> None:
+    answered = [RESOLVER.udp(dns_query("c2.example")), RESOLVER.back().udp(dns_reply("c2.example", [SERVER]))]
+    one = next(
+        one for one in captured(tmp_path, [*answered, *conversation(WEB, [HELLO], [], at=1)]).connections if one.destination.port == 443
+    )
+    assert one.destination.domain == "c2.example"
+    assert [name.name for name in one.outwatch.names or ()] == ["www.example.com", "c2.example"]
+
+
+def following(packets: list[Frame | None]) -> list[tuple[str | None, int | None]]:
+    """Read a capture that pauses wherever there is no packet; give action and bytes of each word on a connection."""
+    pieces = [frames.pcap([]), *(None if packet is None else frames.pcap_record(packet) for packet in packets)]
+    broken: list[object] = []
+    captures = Captures(Scopes(), broken.append)
+    found = [*captures.read(pieces, "pipe"), *captures.finish()]
+    assert broken == []
+    return [(one.event.action, one.source.bytes) for one in found if isinstance(one, Connection)]
+
+
+def test_through_a_pipe_what_goes_on_is_told_at_pauses_and_again_when_it_has_moved_on() -> None:
+    opened, answered, ready, *said, bye, their_bye, last = conversation(WEB, [b"x" * 10], [])
+    later = WEB.tcp(ACK, 1011, b"y" * 10, at=5)
+    assert following([opened, None, None, answered, ready, None, *said, None, later, None, None]) == [
+        ("connect", 0),
+        ("traffic", 20),
+        ("traffic", 20),
+    ]
+    assert following([opened, answered, ready, *said, None, bye, their_bye, last]) == [("connect", 10), ("close", 10)]
+    assert following([opened, answered, ready, *said, bye, their_bye, last]) == [("close", 10)]
+
+
+@pytest.mark.security
+def test_a_flood_of_connections_takes_bounded_memory_and_all_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows, "_MOST", 500)
+    data = [
+        Side((CLIENT, 1 + at % 60_000), (f"198.51.{at % 250}.{at // 60_000}", 443)).tcp(SYN, at, at=at / 10_000) for at in range(20_000)
+    ]
+    pieces = [frames.pcap([]), *(frames.pcap_record(frame) for frame in data)]
+    captures = Captures(Scopes(), lambda _problem: None)
+    told, most = 0, 0
+    for _ in captures.read(pieces, "flood"):
+        told += 1
+        most = max(most, len(captures._flows._flows))
+    assert most <= 500
+    assert told == 19_500
+    assert len(list(captures.finish())) == 500
+
+
+@pytest.mark.security
+def test_openings_that_never_end_are_held_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows, "_MOST_HELD", 1 << 20)
+    begun = b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03" + os.urandom(8_000)
+    sides = [Side((CLIENT, 1_000 + at), (SERVER, 443)) for at in range(2_000)]
+    pieces = [frames.pcap([]), *(frames.pcap_record(side.tcp(ACK, 1, begun)) for side in sides)]
+    captures = Captures(Scopes(), lambda _problem: None)
+    tracemalloc.start()
+    try:
+        assert [*captures.read(pieces, "openings")] == []
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert captures._flows._held <= 1 << 20
+    assert held < 12 << 20
+    found = [one for one in captures.finish() if isinstance(one, Connection)]
+    assert [one.source.bytes for one in found] == [len(begun)] * 2_000
