@@ -71,7 +71,7 @@ static __always_inline u32 beyond(struct __sk_buff *skb)
 	return at;
 }
 
-static __always_inline void count_packet(struct __sk_buff *skb, bool out)
+static __noinline void count_packet(struct __sk_buff *skb, bool out)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct owner *owner;
@@ -131,11 +131,11 @@ static __always_inline void count_packet(struct __sk_buff *skb, bool out)
 		if (!owner->folded)
 			say(&flow, sizeof(flow), EVENT_OPEN, flow.uid);
 	}
-	/* Another processor sends this socket's first packet just now, perhaps to the same peer. */
+	if (!*(volatile u32 *)&owner->answered) {
+		/* Another processor sends this socket's first packet just now, perhaps to the same peer. */
 #pragma clang loop unroll(disable)
-	for (int step = 0; step < PATIENCE; step++) {
-		if (*(volatile u32 *)&owner->answered)
-			break;
+		for (int step = 0; step < PATIENCE; step++)
+			(void)*(volatile u32 *)&owner->answered;
 	}
 	if (owner->peer_port == port && owner->family == family && owner->peer[0] == key.address[0] && owner->peer[1] == key.address[1]) {
 		__sync_fetch_and_add(out ? &owner->sent : &owner->received, size);
