@@ -111,9 +111,12 @@ int totals(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct owner *owner = ctx->value;
 	struct sock *sk = ctx->sk;
 	struct flow flow = {};
-	u64 now = bpf_ktime_get_boot_ns();
+	u64 now = bpf_ktime_get_boot_ns(), id;
 
-	if (!owner || !sk || !owner->id)
+	if (!owner || !sk)
+		return 0;
+	id = *(volatile u64 *)&owner->id;  /* gone once it is over, perhaps at this moment */
+	if (!id)
 		return 0;
 	if (!owner->answered) {
 		if (owner->told || sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state != TCP_SYN_SENT)
@@ -121,6 +124,7 @@ int totals(struct bpf_iter__bpf_sk_storage_map *ctx)
 		if (!unfolds(owner))
 			return 0;
 		head(&flow, sk, owner, EVENT_OPEN);
+		flow.id = flow.socket = id;
 		owner->told = !bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow));
 		return 0;
 	}
@@ -133,12 +137,15 @@ int totals(struct bpf_iter__bpf_sk_storage_map *ctx)
 		flow.received = owner->received;
 	}
 	if (owner->folded && !owner->unfolded) {
-		if (now - (owner->id >> 10) < LONG || !unfolds(owner))
+		if (now - (id >> 10) < LONG || !unfolds(owner))
 			return 0;
 	} else if (flow.sent == owner->told_sent && flow.received == owner->told_received) {
 		return 0;
 	}
 	head(&flow, sk, owner, EVENT_TOTAL);
+	flow.id = flow.socket = id;
+	if (*(volatile u64 *)&owner->id != id)
+		return 0;
 	if (sk->sk_protocol != IPPROTO_TCP) {
 		flow.family = owner->family;
 		flow.remote_port = owner->peer_port;
