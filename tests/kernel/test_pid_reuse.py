@@ -22,7 +22,8 @@ import json, os, socket, sys
 address, times, own = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 programs = sys.argv[4:]
 last = os.open("/proc/sys/kernel/ns_last_pid", os.O_WRONLY)
-pid = next(one for one in range(30000, 3000, -1) if not any(os.path.exists("/proc/%d" % near) for near in range(one, one + 4)))
+free = (one for one in range(30000, 3000, -1) if not any(os.path.exists("/proc/%d" % near) for near in range(one, one + 4)))
+pid = next(free)
 own_argv = open("/proc/self/cmdline").read().split("\\0")[:-1]
 told, others = {}, 0
 def talk(text, port):
@@ -35,7 +36,9 @@ for number in range(times):
     program = programs[number * number % len(programs)]
     text = "%d 0 0\\n" % (number % 300) + "x" * (number % 300)
     argv = [program, address, "8443", str(own + number), text, "mark%d" % number]
-    for _ in range(50):
+    for turn in range(1, 501):
+        if not turn % 50:
+            pid = next(free)  # somebody else has it and stays
         os.pwrite(last, b"%d" % (pid - 1), 0)
         child = os.fork()
         if not child:
@@ -93,5 +96,7 @@ def test_every_process_that_got_the_same_pid_is_told_with_its_own_program_and_ar
     assert {json.dumps(one["outwatch"]["attribution"]) for one in seen} == {'"exact"'}
     assert not [one for one in seen if "executable" in one["outwatch"]]  # the files are there and unchanged
     if not before:
-        assert {one["process"]["pid"] for one in seen} == {pid}
+        pids = {one["process"]["pid"] for one in seen}
+        assert pid in pids
+        assert len(pids) <= 10
         assert len({one["process"]["start"] for one in seen}) == TIMES
