@@ -88,6 +88,8 @@ def build(part: Part, tmp_path: Path) -> Any:
         "broken": lambda _problem: None,
         "processes": Nobody(),
         "path": tmp_path / "out",
+        "resolvers": frozenset(),
+        "namespace": None,
         "level": "low",
     }
     return registry.build(part, part.config(), offers)

@@ -10,6 +10,7 @@ from outwatch.sensors.ebpf.decode import CLIENT, QUIC, STREAM, Naming
 
 _MOST_STREAMS = 2_048  # connections whose first words are not complete yet
 _MOST_PIECES = 64
+_CUT = 4_096  # bytes of a segment that the kernel copies
 _TLS_HANDSHAKE = 0x16
 _WRAP = 1 << 32
 
@@ -29,6 +30,7 @@ class Hearing:
         """Begin with nothing heard."""
         self._streams: OrderedDict[int, dict[int, bytes]] = OrderedDict()
         self._datagrams: OrderedDict[int, quic.Initials] = OrderedDict()
+        self._told: OrderedDict[int, int] = OrderedDict()  # messages of a connection to a name server that were told
         self.without: str | None = None  # why QUIC can't be read here
 
     def answers(self, one: Naming) -> Iterable[dns.Facts]:
@@ -43,9 +45,9 @@ class Hearing:
         except dns.DnsError:
             self.forget(one.id)
             return ()
-        if messages:
-            self.forget(one.id)  # what follows begins with a length again
-        return _read(messages)
+        told = self._told.get(one.id, 0)
+        self._told[one.id] = len(messages)
+        return _read(messages[told:])
 
     def words(self, one: Naming) -> Words | None:
         """Give what a client said first, once enough of it was heard."""
@@ -62,7 +64,7 @@ class Hearing:
                 hello = tls.client_hello(said)
                 words = Words(hello.server_name, "sni", hello.ja4) if hello else None
             else:
-                request = http.request(said)
+                request = http.request(said) or http.request(said, cut=len(pieces) > 1 or len(said) >= _CUT)
                 words = Words(request.host, "http", None) if request else None
         except (tls.TlsError, http.HttpError):
             self.forget(one.id)
@@ -72,14 +74,18 @@ class Hearing:
         return words
 
     def _quic(self, one: Naming) -> Words | None:
-        initials = self._datagrams.setdefault(one.id, quic.Initials())
-        self._bound()
+        if self.without:
+            return None
         try:
+            initials = self._datagrams.get(one.id) or quic.Initials()
+            self._datagrams[one.id] = initials
+            self._bound()
             hello = initials.add(one.data)
         except quic.QuicUnavailable as error:
             self.without = str(error)
             return None
         except (quic.QuicError, tls.TlsError):
+            self.forget(one.id)
             return None
         if hello is None:
             return None
@@ -90,9 +96,10 @@ class Hearing:
         """Let a connection's pieces go."""
         self._streams.pop(identity, None)
         self._datagrams.pop(identity, None)
+        self._told.pop(identity, None)
 
     def _bound(self) -> None:
-        for table in (self._streams, self._datagrams):
+        for table in (self._streams, self._datagrams, self._told):
             if len(table) > _MOST_STREAMS:
                 table.popitem(last=False)
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 _SECOND = 1_000_000_000
 _LEAST = 60 * _SECOND  # that a name is remembered: programs use an address for longer than it holds
 _LONGEST = 86_400 * _SECOND
-_MOST = 65_536  # addresses, of each host that asked
-_MOST_NAMES = 16  # of one address
+_MOST = 16_384  # addresses, of each host that asked
+_MOST_NAMES = 4  # of one address
 _EARLY = _SECOND  # a packet of the connection may be captured before the answer on another interface
 
 

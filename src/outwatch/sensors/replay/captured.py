@@ -60,6 +60,7 @@ class Captures:
         """Yield what is not over where the last capture ends."""
         for whole in self._fragments.finish():
             self._see(whole)
+        self._tell_lost()
         self._flows.finish()
         self._questions.finish()
         yield from self._over()
@@ -78,9 +79,12 @@ class Captures:
         elif datagram is not None:
             for whole in self._fragments.add(datagram, packet.time_ns):
                 self._see(whole)
-            if self._fragments.lost:
-                self._problem(packet.number, f"{self._fragments.lost} packets that were sent in pieces came without their first one")
-                self._fragments.lost = 0
+            self._tell_lost()
+
+    def _tell_lost(self) -> None:
+        if self._fragments.lost:
+            self._problem(self._number, f"{self._fragments.lost} packets that were sent in pieces came without their first one")
+            self._fragments.lost = 0
 
     def _see(self, datagram: packets.Datagram) -> None:
         try:
@@ -91,8 +95,11 @@ class Captures:
     def _hear(self, words: Words) -> bool:
         """Listen to the beginning of a connection, and to DNS for as long as it is kept."""
         flow = words.flow
-        if DOMAIN in {flow.server[1], flow.client[1]}:
-            return self._hear_dns(words)
+        if DOMAIN in {flow.server[1], flow.client[1]} and not isinstance(flow.talk, Talk):
+            try:
+                return self._hear_dns(words)
+            except dns.DnsError:
+                pass  # whatever it is: it is no DNS
         if not words.by_client:
             return True
         talk = flow.talk
@@ -110,16 +117,14 @@ class Captures:
 
     def _hear_dns(self, words: Words) -> bool:
         flow = words.flow
-        try:
-            if flow.protocol != TCP:
-                self._questions.message(words)
-                return True
-            stream = flow.talk
-            if not isinstance(stream, Stream):
-                stream = flow.talk = Stream()
-            return self._questions.stream(words, stream)
-        except dns.DnsError:
-            return True  # whatever it is: it is no DNS
+        if flow.protocol != TCP:
+            self._questions.message(words)
+            return True
+        stream = flow.talk
+        if not isinstance(stream, Stream):
+            stream = flow.talk = Stream()
+        self._questions.stream(words, stream)
+        return False
 
     def _over(self) -> Iterator[Observation]:
         """Yield what came to its end."""

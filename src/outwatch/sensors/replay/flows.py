@@ -172,7 +172,8 @@ class Flows:
         if not speaker.begun:
             speaker.begin(segment.first, self._wanted(flow, by_client=by_client))
         reset = bool(segment.flags & tcp.RST)
-        flow.answered = flow.answered or not (by_client or reset)
+        # Who goes on was answered, also where the capture shows one direction only.
+        flow.answered = flow.answered or not (reset or (by_client and segment.flags & tcp.SYN))
         if segment.length and not reset:  # a RST may carry a message for people, RFC 9293, 3.5.3
             self._held += (held := speaker.carry(segment.first, segment.length, segment.data))
             if held:
@@ -223,8 +224,9 @@ class Flows:
 
     def _udp(self, datagram: Datagram, time_ns: int) -> None:
         port, to_port, length, _ = _UDP_HEADER.unpack_from(datagram.payload)
-        length = length or datagram.length  # zero: a jumbogram, or left to the network card
-        if length < _UDP_HEADER.size or length > datagram.length:
+        # Zero: a jumbogram, or left to the network card. More than there is: a piece of it never came.
+        length = min(length or datagram.length, datagram.length)
+        if length < _UDP_HEADER.size:
             raise PacketError("a UDP datagram of a length that can't be")
         flow, by_client = self._exchange(UDP, (datagram.source, port), (datagram.destination, to_port), time_ns)
         flow.answered = flow.answered or not by_client

@@ -56,8 +56,8 @@ class Questions:
         self._told += self._waiting.values()
         self._waiting.clear()
 
-    def stream(self, words: Words, stream: Stream) -> bool:
-        """Take the messages of a TCP connection that are whole now (RFC 1035, 4.2.2); true once something came that is none."""
+    def stream(self, words: Words, stream: Stream) -> None:
+        """Take the messages of a TCP connection that are whole now (RFC 1035, 4.2.2); ``DnsError`` once something comes that is none."""
         begun, at = words.text, stream.client_at if words.by_client else stream.server_at
         while at + _LENGTH.size <= len(begun):
             (length,) = _LENGTH.unpack_from(begun, at)
@@ -70,7 +70,6 @@ class Questions:
                 stream.client_at = at
             else:
                 stream.server_at = at
-        return False
 
     def message(self, words: Words) -> None:
         """Take a message; ``DnsError`` if it is none. Who replies is the server, whoever spoke first."""

@@ -6,7 +6,8 @@ from outwatch.model.records import NameOrigin
 from outwatch.net.protocols import http, quic, tls
 
 _TLS = 0x16  # a handshake record, RFC 8446, 5.1
-_MOST_LOOKS = 48  # at one opening
+_MOST_LOOKS = 64  # at one opening
+_EAGER_LOOKS = 24  # of which so many come with every byte
 _LONGEST_HEAD = 16_384  # of a request; nobody's is longer
 _HEAD_END = b"\r\n\r\n"
 
@@ -41,7 +42,7 @@ class Talk:
             if len(begun) < self._next_look and not last:
                 break
             self._looks += 1
-            self._next_look = len(begun) + 1 + len(begun) // 8 * (self._looks > _MOST_LOOKS // 2)
+            self._next_look = len(begun) + (1 if self._looks < _EAGER_LOOKS else 1 + len(begun) // 4)
             skipped = self._skip
             words = begun[skipped:]
             if not words:

@@ -72,6 +72,7 @@ def test_a_packet_that_was_kept_only_in_part_counts_whole(tmp_path: Path) -> Non
         pytest.param([WEB.tcp(SYN, 1000), WEB.back().tcp(RST | ACK, 0)], "failed", True, id="refused"),
         pytest.param([WEB.tcp(SYN, 1000), WEB.back().tcp(RST | ACK, 0), WEB.tcp(SYN, 1000, at=0.5)], "failed", True, id="refused, again"),
         pytest.param(conversation(WEB, [b"x"], [])[:-3], "connect", True, id="goes on"),
+        pytest.param([WEB.tcp(SYN, 1000), WEB.tcp(ACK, 1001, b"x")], "connect", True, id="one direction was captured"),
         pytest.param(conversation(WEB, [b"x"], [])[:-2], "connect", True, id="half closed"),
         pytest.param([*conversation(WEB, [], [])[:3], WEB.tcp(RST, 1001)], "close", True, id="reset by the client"),
         pytest.param(conversation(WEB, [b"x"], [b"y"])[3:], "close", False, id="begun before"),
@@ -212,6 +213,20 @@ def test_a_datagram_in_pieces_is_counted_whole(tmp_path: Path) -> None:
     assert (one.source.port, one.source.bytes) == (50_000, 3000)
 
 
+@pytest.mark.security
+def test_a_datagram_of_which_a_piece_is_missing_is_told_as_far_as_it_goes(tmp_path: Path) -> None:
+    whole = frames.udp(b"x" * 3000, (50_000, 9))
+    first, last = frames.ipv4(whole[:1480], 17, piece=(5, 0, True)), frames.ipv4(whole[2960:], 17, piece=(5, 2960, False))
+    one = captured(tmp_path, [Frame(frames.ethernet(first)), Frame(frames.ethernet(last))]).one()
+    assert (one.source.port, one.destination.port, one.source.bytes) == (50_000, 9, 1472)
+
+
+def test_pieces_without_the_first_are_told(tmp_path: Path) -> None:
+    found = captured(tmp_path, [Frame(frames.ethernet(frames.ipv4(b"x" * 80, 17, piece=(5, 80, False))))])
+    assert found.connections == []
+    assert [reason for _, reason in found.reasons] == ["1 packets that were sent in pieces came without their first one"]
+
+
 HELLO = client_hello("www.example.com")
 
 
@@ -221,6 +236,9 @@ HELLO = client_hello("www.example.com")
         pytest.param([HELLO], id="at once"),
         pytest.param([HELLO[at : at + 7] for at in range(0, len(HELLO), 7)], id="in small pieces"),
         pytest.param([bytes([octet]) for octet in HELLO], id="byte by byte"),
+        pytest.param(
+            [client_hello("www.example.com", padding=60_000)[at : at + 90] for at in range(0, 61_000, 90)], id="very long, small pieces"
+        ),
         pytest.param([client_hello("www.example.com", padding=40_000)[at : at + 1400] for at in range(0, 41_000, 1400)], id="very long"),
         pytest.param([HELLO + b"and more"], id="with something behind"),
     ],
@@ -232,6 +250,17 @@ def test_the_name_in_a_hello_is_found_however_it_was_cut(tmp_path: Path, say: li
     assert one.tls.client.server_name == one.destination.domain == "www.example.com"
     assert (one.tls.client.ja4 or "").startswith("t13d0")
     assert one.outwatch.names == (Name(name="www.example.com", origin="sni"),)
+
+
+@pytest.mark.security
+def test_on_the_port_of_dns_a_hello_is_read_too(tmp_path: Path) -> None:
+    one = captured(tmp_path, conversation(Side((CLIENT, 40_000), (SERVER, 53)), [HELLO], [b"answer" * 1000])).one()
+    assert one.destination.domain == "www.example.com"
+
+
+def test_a_connection_to_a_known_encrypted_resolver_says_so(tmp_path: Path) -> None:
+    one = captured(tmp_path, conversation(WEB, [client_hello("dns.quad9.net")], [])).one()
+    assert one.outwatch.encrypted_dns == "Quad9 (DNS over HTTPS)"
 
 
 def test_a_hello_is_read_out_of_order_and_the_first_copy_of_a_segment_counts(tmp_path: Path) -> None:
