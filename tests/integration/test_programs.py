@@ -232,7 +232,7 @@ def group(started: ExitStack) -> Callable[[str], Path]:
 
     def make(path: str) -> Path:
         folder = root
-        for step in path.split("/"):
+        for step in path.replace("outwatch.slice", f"outwatch{os.getpid()}.slice").split("/"):  # others may run this too
             folder /= step
             if not folder.exists():
                 try:

@@ -34,7 +34,7 @@ int main(int count, char **args)
 
 	signal(SIGTERM, stop);
 	signal(SIGALRM, stop);
-	alarm(25);
+	alarm(60);
 	inet_pton(AF_INET, args[1], &to.sin_addr);
 	puts("ready");
 	fflush(stdout);

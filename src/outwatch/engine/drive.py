@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,7 @@ _LONGEST_PAUSE = 30.0  # seconds between attempts to restart a sensor
 _LOSSES_EVERY = 1.0  # seconds
 _LONGEST_HELD = 5.0  # seconds that a record waits for its look-ups
 _MOST_COUNT = 2**53 - 1
+_LONGEST_END = 4.0  # seconds in which what was seen must have been worked off after the end
 _GRACE = 3.0  # seconds that a sensor has to end
 
 
@@ -53,10 +55,13 @@ class Drive:
         self._fatal: OutwatchError | None = None
         self._reader_gone = False
         self._end: Callable[[], None] = lambda: None
+        self._late_from = math.inf
         self._began = self._ended = datetime.now(UTC)
 
     def stop(self) -> None:
         """End the watch soon (any thread, also a signal handler)."""
+        if not self._stop.is_set():
+            self._late_from = time.monotonic() + _LONGEST_END
         self._stop.set()
         self._end()
 
@@ -82,9 +87,7 @@ class Drive:
         beside = [loop.create_task(self._lane.run()), loop.create_task(self._tell_losses())]
         thread.start()
         try:
-            while (batch := await handoff.get()) is not None:
-                for start in range(0, len(batch), _BATCH):
-                    await self._deliver(self._pipeline.process(batch[start : start + _BATCH]))
+            await self._work_off(handoff)
             await self._lane.drain(patience)
         finally:
             self._stop.set()
@@ -156,6 +159,15 @@ class Drive:
                 self._stop.wait(pause)
         finally:
             handoff.close()
+
+    async def _work_off(self, handoff: Handoff) -> None:
+        """Process what comes until nothing more does; what is left some seconds after the end is counted as lost."""
+        while (batch := await handoff.get()) is not None:
+            for start in range(0, len(batch), _BATCH):
+                if time.monotonic() > self._late_from:
+                    handoff.abandon(len(batch) - start)
+                    return
+                await self._deliver(self._pipeline.process(batch[start : start + _BATCH]))
 
     async def _deliver(self, records: Sequence[Record]) -> None:
         self._lane.offer(records)

@@ -56,6 +56,16 @@ class Handoff:
             self._room.notify_all()
         self._wake()
 
+    def abandon(self, more: int = 0) -> None:
+        """Count what waits, and so many ``more`` that were taken already, as lost: nobody will work on it."""
+        with self._room:
+            lost = self._held + more
+            self._batches.clear()
+            self._held = 0
+            self._room.notify_all()
+        if lost:
+            self._health.lose(LAYER, lost)
+
     async def get(self) -> Sequence[Observation] | None:
         """Wait for the next batch; ``None`` when the sensor has ended and everything was taken."""
         while True:

@@ -120,6 +120,21 @@ def test_a_watch_ends_when_its_time_is_over(connection: MAKE) -> None:
     assert sink.ids() == ["first"]
 
 
+@pytest.mark.security
+def test_what_can_not_be_worked_off_after_the_end_is_counted_as_lost(connection: MAKE, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stops(Takes):
+        async def write(self, records: Sequence[Record]) -> None:
+            await super().write(records)
+            drive.stop()
+
+    monkeypatch.setattr(driving, "_LONGEST_END", -1.0)
+    sink, total = Stops(), 1000
+    drive = assemble(Plays([[connection(id=f"c{number}") for number in range(total)]]), sink)
+    summary = run(drive)
+    assert 0 < len(sink.ids()) < total
+    assert len(sink.ids()) + summary.lost["handoff"] == total
+
+
 def test_a_watch_can_be_stopped_from_another_thread_and_also_before_it_begins(connection: MAKE) -> None:
     class Stops(Takes):
         async def write(self, records: Sequence[Record]) -> None:

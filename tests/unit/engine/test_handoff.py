@@ -151,3 +151,16 @@ def test_everything_that_was_sent_is_taken_under_a_flood(connection: MAKE) -> No
     health, one = Health(), batch(connection, 7)
     assert asyncio.run(run()) == 2800
     assert not health.lost
+
+
+def test_what_is_abandoned_is_counted_and_gone(connection: MAKE) -> None:
+    async def run() -> list[str]:
+        handoff = Handoff(health)
+        handoff.put(batch(connection, 3))
+        handoff.abandon(2)
+        handoff.close()
+        return await everything(handoff)
+
+    health = Health()
+    assert asyncio.run(run()) == []
+    assert health.lost[LAYER] == 5
