@@ -110,7 +110,11 @@ def test_more_rows_than_fit_are_counted(connection: Make) -> None:
 
 
 def test_connections_that_differ_only_in_their_own_port_share_a_row_that_counts_them(connection: Make) -> None:
-    lines = drawn([judged(connection, id=f"c{at}", source=Source(ip="192.0.2.10", port=40000 + at)) for at in range(40)])
+    def one(at: int) -> Connection:
+        network = Network(transport="tcp", direction="egress", scope="public", community_id=f"1:{at}")
+        return judged(connection, id=f"c{at}", source=Source(ip="192.0.2.10", port=40000 + at), network=network)
+
+    lines = drawn([one(at) for at in range(40)])
     rows = [line for line in lines if line.startswith("normal")]
     assert len(rows) == 1
     assert "203.0.113.9:443 × 40" in rows[0]

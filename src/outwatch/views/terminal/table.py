@@ -61,13 +61,13 @@ def _folded(records: Sequence[Judged]) -> list[tuple[Judged, int]]:
     """Join what differs only in its local port; the first record of each group speaks for it."""
     groups: dict[object, tuple[Judged, int]] = {}
     for record in records:
-        process, findings, end = record.process, record.outwatch, record.event.action
+        process, findings, end, network = record.process, record.outwatch, record.event.action, record.network
         far = record.source.ip if record.network.direction == "ingress" else (record.destination.ip, record.destination.port)
         who = (process.entity_id or process.pid or record.id) if process else record.id
         key = (
             who,
             far,
-            record.network,
+            (network.transport, network.direction, network.scope, network.namespace),
             asked_name(record),
             end,
             findings.verdict,
