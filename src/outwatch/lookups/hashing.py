@@ -4,13 +4,10 @@ A file is hashed once for each (device, inode, size, time of modification, time 
 has gone, if the kernel sensor found the right inode there and nothing on the way was changed since the process began.
 """
 
-import asyncio
-import contextlib
 import hashlib
 import os
 import stat
 import sys
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -21,6 +18,7 @@ from typing import Annotated, NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from outwatch.engine.beside import beside
 from outwatch.engine.health import Health
 from outwatch.guard.text import cleaned
 from outwatch.model.interfaces import Part, PartConfig, ProcessTable
@@ -238,22 +236,9 @@ def _nanoseconds(when: datetime) -> int:
 
 
 async def _beside(work: Callable[[], _Found | None]) -> _Found | None:
-    """Work in a thread that nobody waits for at the end, nor for ever: a file system that hangs must not hang us."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[_Found | None] = loop.create_future()
-
-    def tell(found: _Found | None) -> None:
-        if not answer.done():
-            answer.set_result(found)
-
-    def run() -> None:
-        found = work()
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(tell, found)
-
-    threading.Thread(target=run, name="hashing", daemon=True).start()
+    """Work in a thread; ``None`` if that takes too long: a file system that hangs must not hang us."""
     try:
-        return await asyncio.wait_for(answer, _LONGEST)
+        return await beside(work, _LONGEST, "hashing")
     except TimeoutError:
         return None
 
