@@ -67,7 +67,8 @@ _RENAMED = f"import ctypes\nctypes.CDLL(None).prctl(15, b'curl', 0, 0, 0)\n{SCRI
 def _has_connected(child: Child) -> bool:
     """Tell whether a process holds an established connection to the server."""
     with contextlib.suppress(OSError):
-        held = {os.readlink(link.path) for link in os.scandir(f"/proc/{child.pid}/fd")}
+        folder = Path(f"/proc/{child.pid}/fd")
+        held = {os.readlink(folder / name) for name in os.listdir(folder)}
         for line in Path(f"/proc/{child.pid}/net/tcp").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[2].endswith(":01BB") and fields[3] == "01" and f"socket:[{fields[9]}]" in held:
