@@ -9,6 +9,8 @@
     ├── SensorUnavailable   can't run here              the next sensor is taken, and that is said
     ├── SensorFailed        died while running          restarted with back-off
     ├── LookupFailed        nobody answered             stays in the slow lane: "not checked"
+    ├── ReplyUnusable       a service answered nonsense counts as not checked, with the reason
+    ├── StoreError          a database: disk, schema    its user goes on without it, and that is said
     └── RuleError           bad rule, pattern or entry  skipped and listed
 
 What is lost is not an error but a record (``EventsLost``), and a process that has vanished is ``None``.
@@ -69,6 +71,24 @@ class LookupFailed(OutwatchError):
         """Say why, in words that fit every look-up that fails like this: they are counted under it."""
         super().__init__(reason)
         self.reason = reason
+
+
+class ReplyUnusable(OutwatchError):
+    """A service's reply is not what the service documents; ``reason`` fits every reply that fails like this."""
+
+    def __init__(self, reason: str) -> None:
+        """Say what is wrong with it, without repeating anything from it."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class StoreError(OutwatchError):
+    """A database in the state folder that can't be used."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        """Name the file and what stands in the way."""
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
 
 
 class RuleError(OutwatchError):

@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sensors: dict[str, Table] = {}
     enrichers: dict[str, Table] = {}
     lookups: dict[str, Table] = {}
+    reputation: dict[str, Table] = {}
     detectors: dict[str, Table] = {}
     sinks: dict[str, Table] = {}
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from outwatch.model.interfaces import Part
 
-Room = Literal["sensors", "enrichers", "lookups", "detectors", "sinks"]
+Room = Literal["sensors", "enrichers", "lookups", "reputation", "detectors", "sinks"]
 
 
 def names(room: Room) -> list[str]:

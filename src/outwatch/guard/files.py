@@ -69,12 +69,32 @@ def append_line(path: Path, lines: Iterable[str]) -> None:
         raise OutputError(path, error.strerror or str(error)) from error
     try:
         facts = os.fstat(descriptor)
-        _require_regular(path, facts)
-        if sys.platform != "win32" and (facts.st_uid != os.geteuid() or facts.st_nlink > 1):
-            raise FileRefused(path, "it belongs to somebody else or has a second name", "choose another file")
+        _require_own(path, facts)
         _write_whole(path, descriptor, data, facts.st_size)
     finally:
         os.close(descriptor)
+
+
+def require_own_file(path: Path) -> None:
+    """Raise unless a file that is to be written in place is one's own, or not there yet.
+
+    ``FileRefused`` for a link, for what is no plain file, and for a file of somebody else's.
+    """
+    try:
+        facts = os.lstat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(path, error.strerror or str(error)) from error
+    if stat.S_ISLNK(facts.st_mode):
+        raise FileRefused(path, "it is a link", "name the file itself")
+    _require_own(path, facts)
+
+
+def _require_own(path: Path, facts: os.stat_result) -> None:
+    _require_regular(path, facts)
+    if sys.platform != "win32" and (facts.st_uid != os.geteuid() or facts.st_nlink > 1):
+        raise FileRefused(path, "it belongs to somebody else or has a second name", "choose another file")
 
 
 def write_atomic(path: Path, data: bytes, mode: int = _MODE) -> None:

@@ -215,7 +215,11 @@ class Unknown(_Part, frozen=True, kw_only=True):
 
 
 class Reputation(_Part, frozen=True, kw_only=True):
-    """What one provider knows of a destination; ``why`` belongs to ``not_checked``."""
+    """What one provider knows of a destination; ``why`` belongs to ``not_checked``.
+
+    ``score`` is the service's own number, as its page shows it. Of its ``engines`` so many call the destination ``malicious`` or
+    ``suspicious``; ``reports`` is how often others complained; ``allow_listed`` that the service vouches for it.
+    """
 
     provider: str
     state: Literal["malicious", "suspicious", "clean", "no_data", "not_checked"]
@@ -223,6 +227,28 @@ class Reputation(_Part, frozen=True, kw_only=True):
     score: float | None = None
     checked_at: Time | None = None
     link: str | None = None
+    malicious: Count | None = None
+    suspicious: Count | None = None
+    engines: Count | None = None
+    reports: Count | None = None
+    allow_listed: bool | None = None
+    tags: tuple[str, ...] | None = None
+    as_: AutonomousSystem | None = msgspec.field(default=None, name="as")
+    geo: Geo | None = None
+
+
+class Listed(_Part, frozen=True, kw_only=True):
+    """An entry of an indicator list, or of a list of well-known things, that covers the destination: which list, and its very words.
+
+    ``confidence`` is 0 to 100; ``note`` is what the list says of the entry.
+    """
+
+    list_: str = msgspec.field(name="list")
+    entry: str
+    confidence: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    first_seen: Time | None = None
+    last_seen: Time | None = None
+    note: str | None = None
 
 
 class Script(_Part, frozen=True, kw_only=True):
@@ -260,6 +286,7 @@ class Findings(_Part, frozen=True, kw_only=True):
     ``count`` is how many connections the record stands for (absent: one), ``shared_with`` names other processes that used its socket.
     ``own`` is true for outwatch's own traffic, ``open_files`` are those its process holds open (only if asked for),
     ``last_seen`` is when a connection that had not ended was seen last (rows of reports).
+    ``indicators`` are entries of lists of bad things that cover the destination, ``warnings`` those of lists of well-known ones.
     ``encrypted_dns`` is the resolver that a connection asks so that nobody can listen, ``no_name`` why a name is missing.
     ``executable`` says what is odd about the executable's file: ``deleted``, ``memfd``, ``replaced`` (the path leads to another
     file now), ``other_namespace`` (the path belongs to another mount namespace). ``verdict`` is absent where nothing was judged.
@@ -290,6 +317,8 @@ class Findings(_Part, frozen=True, kw_only=True):
     score: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
     reasons: tuple[Detection, ...] | None = None
     reputation: tuple[Reputation, ...] | None = None
+    indicators: tuple[Listed, ...] | None = None
+    warnings: tuple[Listed, ...] | None = None
 
 
 def _schema() -> Literal["outwatch/1"]:

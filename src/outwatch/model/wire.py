@@ -30,15 +30,17 @@ _TEXT_LIMIT = MOST
 _EMPTY_VALUE = re.compile(rb':\s*""')  # of a key; an empty string in a list, such as an empty argument, stays
 
 _NOTHING, _MICROSECONDS, _UTC = 0, 1, 2  # what the times of a record need
-_TIMES = frozenset({"@timestamp", "start", "end", "last_seen", "checked_at", "from", "until"})
+_TIMES = frozenset({"@timestamp", "start", "end", "first_seen", "last_seen", "checked_at", "from", "until"})
 # Such a key can't stand inside of a string, where its quotes would be escaped.
-_WHOLE_SECOND = re.compile(rb'("(?:@timestamp|start|end|last_seen|checked_at|from|until)":"[-0-9T:]{19})Z"')
+_WHOLE_SECOND = re.compile(rb'("(?:@timestamp|start|end|first_seen|last_seen|checked_at|from|until)":"[-0-9T:]{19})Z"')
 
 # Lists of branches, and the keys that such a branch is nothing without.
 _NEEDED: dict[str, frozenset[str]] = {
     "names": frozenset({"name"}),
     "reasons": frozenset({"detector", "points", "reason"}),
     "reputation": frozenset({"provider", "state"}),
+    "indicators": frozenset({"list", "entry"}),
+    "warnings": frozenset({"list", "entry"}),
 }
 
 _encoder = msgspec.json.Encoder()
@@ -169,6 +171,8 @@ def _times(record: Record) -> list[datetime | None]:
         _times_of_users(record.outwatch.shared_with, times)
     if record.outwatch.reputation:
         times += [one.checked_at for one in record.outwatch.reputation]
+    for listed in (*(record.outwatch.indicators or ()), *(record.outwatch.warnings or ())):
+        times += [listed.first_seen, listed.last_seen]
     return times
 
 
