@@ -15,23 +15,30 @@ from integration.child import LONG
 if sys.platform != "linux":
     pytest.skip("BPF is Linux's", allow_module_level=True)
 
-from outwatch.sensors.ebpf import decode
+from outwatch.sensors.ebpf import decode, hooks
 from outwatch.sensors.ebpf.decode import Flow, Life
 
 from .btf import Structure, structures
 
 _HEAD = ["size", "kind", "flags", "cpu", "time"]
-_REST = ["args_size", "slots", "more", "comm"]
+_REST = ["folder_slots", "folder_more", "unused", "args_size", "slots", "more", "comm"]
 UNPACKED = {
     "head": (decode._HEAD, _HEAD),
     "flow": (decode._FLOW, [*_HEAD, *(one for one in Flow._fields if one not in _HEAD)]),
     "life": (decode._LIFE, [*_HEAD, *(one for one in Life._fields if one not in _HEAD)]),
     "program": (
         decode._PROGRAM,
-        [*_HEAD, "start", "parent_start", "cgroup", "inode", "pid", "parent", "uid", "mntns", "device", "links", "unused", *_REST],
+        [*_HEAD, "start", "parent_start", "cgroup", "inode", "pid", "parent", "uid", "mntns", "device", "links", *_REST],
     ),
 }
-"""What the decoder unpacks from each structure, in its order."""
+"""What the decoder unpacks from each structure of the header, in its order."""
+
+OF_MAPS = {
+    "peer": (hooks._PEER, ["socket", "address", "port", "family", "unused"]),
+    "count": (hooks._COUNT, ["happened", "refused"]),
+    "place": (hooks._PLACE, ["start", "pid", "netns", "address", "port", "family", "protocol", "flags", "unused", "error"]),
+}
+"""What is written into and read from maps."""
 
 _SHOW = """
 #include <stdio.h>
@@ -49,7 +56,7 @@ int main(void)
 
 def unpacked(name: str) -> dict[str, int]:
     """Give at which byte the decoder finds each value of a structure."""
-    form, names = UNPACKED[name]
+    form, names = {**UNPACKED, **OF_MAPS}[name]
     codes = [(int(count or 1), code) for count, code in re.findall(r"(\d*)([A-Za-z])", form.format)]
     single = [f"{count}s" if code == "s" else code for count, code in codes for _ in range(1 if code == "s" else count)]
     assert len(single) == len(names)
@@ -64,9 +71,10 @@ def flattened(found: dict[str, Structure], name: str) -> Structure:
 
 
 def compare(name: str, told: Structure) -> None:
-    form, _ = UNPACKED[name]
+    form, _ = {**UNPACKED, **OF_MAPS}[name]
     if name == "program":
         assert told.members.pop("path") == form.size
+        assert told.members.pop("folder") == decode._FOLDER_AT
         assert told.members.pop("args") == decode.PROGRAM_SIZE
         assert told.size == decode.PROGRAM_SIZE + decode._MOST_ARGS
     else:
@@ -74,7 +82,7 @@ def compare(name: str, told: Structure) -> None:
     assert told.members == unpacked(name)
 
 
-@pytest.mark.parametrize("name", ["head", "flow", "program"])  # a life is in none of the object's maps, so it is not described
+@pytest.mark.parametrize("name", ["head", "flow", "program", *OF_MAPS])  # a life is in no map, so it is not described
 def test_the_decoder_reads_each_field_where_the_objects_type_information_has_it(name: str) -> None:
     found = structures(files("outwatch.sensors.ebpf").joinpath("connect.bpf.o").read_bytes())
     compare(name, flattened(found, name))
@@ -90,7 +98,7 @@ def test_the_decoder_reads_each_field_where_a_compiler_puts_it(name: str, tmp_pa
         member = f"head.{one}" if name != "head" and one in _HEAD else one
         lines.append(f'\tprintf("{one} %zu\\n", offsetof(struct {name}, {member}));')
     if name == "program":
-        lines += [f'\tprintf("{one} %zu\\n", offsetof(struct program, {one}));' for one in ("path", "args")]
+        lines += [f'\tprintf("{one} %zu\\n", offsetof(struct program, {one}));' for one in ("path", "folder", "args")]
     lines.append(f'\tprintf("%zu\\n", sizeof(struct {name}));')
     (tmp_path / "show.c").write_text(_SHOW % "\n".join(lines))
     with as_file(files("outwatch.sensors.ebpf")) as sources:
@@ -115,9 +123,13 @@ def test_what_the_decoder_takes_for_its_limits_is_what_the_header_says() -> None
     own = {
         "PATH_SLOTS": decode._SLOTS,
         "PATH_SLOT": decode._SLOT,
+        "FOLDER_SLOTS": decode._FOLDER_SLOTS,
         "ARGS_MOST": decode._MOST_ARGS,
         "EVENT_KINDS": decode.KINDS,
-        **{f"EVENT_{name}": getattr(decode, name) for name in ("OPEN", "STATE", "CLOSE", "EXEC", "FORK", "EXIT", "TOTAL")},
+        **{
+            f"EVENT_{name}": getattr(decode, name)
+            for name in ("OPEN", "STATE", "CLOSE", "EXEC", "FORK", "EXIT", "TOTAL", "SHARE", "BURST", "NAME", "GROUP")
+        },
         **{f"FLAG_{name}": getattr(decode, name) for name in ("INGRESS", "FAILED", "KERNEL", "EXISTING", "LISTENS")},
     }
     assert {name: value for name, value in said.items() if name in own} == own

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import msgspec
 
 from outwatch.errors import RuleError
-from outwatch.model.records import Connection, Detection, Family, Judged, Observation, Process, Question, Record
+from outwatch.model.records import Connection, Detection, Family, Judged, Observation, Package, Process, Question, Record
 
 Field = Literal["destination.ip", "destination.domain", "process.executable", "process.name"]
 """A fact that a detector can't do without; of a DNS question, the name asked for counts as ``destination.domain``."""
@@ -18,13 +18,14 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
     ``config`` is the type of its table in the configuration, ``build`` makes the part from it; what it needs of
     others is handed over by ``app.py`` as the keyword arguments it names. ``live_only`` parts look at this very machine, so
-    they have no say over a recording.
+    they have no say over a recording. ``after`` names the parts of the same kind whose word this one builds on.
     """
 
     name: str
     config: type[Any]
     build: Callable[..., Any]
     live_only: bool = False
+    after: tuple[str, ...] = ()
 
 
 class PartConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,4 +131,20 @@ class NoProcesses:
 
     def identify(self, _pid: int, _seen_at: float) -> Process | None:
         """Know nobody."""
+        return None
+
+
+@runtime_checkable
+class PackageOwners(Protocol):
+    """Knows which package a program belongs to."""
+
+    async def owner(self, connection: Connection) -> Package | None:
+        """Give the package of a connection's program as soon as it is known; ``LookupFailed`` if that can't be found out just now."""
+
+
+class NoOwners:
+    """The packages of those who switched them off."""
+
+    async def owner(self, _connection: Connection) -> Package | None:
+        """Know none."""
         return None

@@ -167,6 +167,8 @@ def _times(record: Record) -> list[datetime | None]:
         process = process.parent
     if len(times) > MOST_PARENTS + 4:
         raise WireError("nested too deeply")
+    if record.outwatch.changed:
+        times += [record.outwatch.changed.first_seen, record.outwatch.changed.last_seen]
     if record.outwatch.shared_with:
         _times_of_users(record.outwatch.shared_with, times)
     if record.outwatch.reputation:

@@ -2,7 +2,6 @@
 
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from socket import AF_INET, inet_aton
 from typing import Any
 
@@ -11,12 +10,13 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("BPF is Linux's", allow_module_level=True)
 
-from outwatch.model.records import Connection, Host
+from outwatch.model.records import Connection, Host, Tls, TlsClient
 from outwatch.sensors.ebpf import decode
+from outwatch.sensors.ebpf.cgroups import Groups
 from outwatch.sensors.ebpf.connections import Connections
 from outwatch.sensors.ebpf.decode import BURST, CLOSE, EXEC, FAILED, INGRESS, OPEN, SHARE, STATE, TOTAL, Flow, Program, needed
+from outwatch.sensors.ebpf.hearing import Words
 from outwatch.sensors.ebpf.lives import Lives
-from outwatch.sensors.ebpf.mounts import Mounts
 
 BOOTED = datetime(2025, 7, 10, tzinfo=UTC)
 SECOND = 1_000_000_000
@@ -36,15 +36,20 @@ def lives() -> Lives:
         lives.see(
             Program(
                 time=0, start=START, parent_start=1, cgroup=0, inode=0, pid=pid, parent=1, uid=0, mntns=1, device=0, links=1,
-                comm=b"", path=path, cut=False, args=(path,), args_cut=False,
+                comm=b"", path=path, cut=False, folder=b"/", args=(path,), args_cut=False,
             )
         )  # fmt: skip
     return lives
 
 
 @pytest.fixture
-def table(lives: Lives) -> Connections:
-    return Connections(lives, when, Host())
+def groups() -> Groups:
+    return Groups()
+
+
+@pytest.fixture
+def table(lives: Lives, groups: Groups) -> Connections:
+    return Connections(lives, groups, when, Host())
 
 
 def flow(kind: int, **changes: Any) -> Flow:
@@ -133,7 +138,9 @@ def test_a_connection_that_was_tried_before_its_first_packet_begins_with_that(ta
 
 
 def program_of(pid: int) -> bytes:
-    return decode._PROGRAM.pack(decode.PROGRAM_SIZE, EXEC, 0, 0, 0, START, 0, 0, 0, pid, 1, 0, 0, 0, 1, 0, 0, 0, 0, b"") + bytes(1024)
+    return decode._PROGRAM.pack(decode.PROGRAM_SIZE, EXEC, 0, 0, 0, START, 0, 0, 0, pid, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, b"") + bytes(
+        decode.PROGRAM_SIZE - decode._PROGRAM.size
+    )
 
 
 def test_what_an_end_in_the_same_breath_repeats_is_left_out() -> None:
@@ -152,32 +159,34 @@ def test_the_first_datagram_is_never_left_out_because_only_it_has_the_local_end(
     assert needed(records) == records
 
 
-@pytest.mark.parametrize(
-    ("path", "hangs"),
-    [
-        (b"/usr/bin/curl", False),
-        (b"/home/alice/a", True),
-        (b"/home/alice/local disk/a", False),
-        (b"/homework", False),
-        (b"/mnt/a", True),
-    ],
-)
-def test_paths_on_file_systems_of_others_are_known(tmp_path: Path, path: bytes, hangs: bool) -> None:
-    table = tmp_path / "mountinfo"
-    table.write_text(
-        "22 1 0:20 / / rw - ext4 /dev/vda rw\n"
-        "23 22 0:21 / /home rw shared:1 master:2 - nfs4 server:/home rw\n"
-        "24 23 0:22 / /home/alice/local\\040disk rw - xfs /dev/vdb rw\n"
-        "25 22 0:23 / /mnt rw - ext4 /dev/vdc rw\n26 22 0:24 / /mnt rw - fuse.sshfs x rw\nbroken\n"
-    )
-    assert Mounts(str(table)).may_hang(path) is hangs
-
-
-def test_without_a_table_of_mounts_nothing_is_said_to_hang(tmp_path: Path) -> None:
-    assert not Mounts(str(tmp_path / "none")).may_hang(b"/home/a")
-
-
 def test_two_processes_with_one_pid_in_one_tick_are_two(lives: Lives) -> None:
     first, second = lives.bare((9, START)), lives.bare((9, START + 5))
     assert first.entity_id != second.entity_id
     assert lives.bare((9, START)).entity_id == first.entity_id
+
+
+def test_the_group_of_a_connection_is_named_by_its_path_also_when_it_has_gone(table: Connections, groups: Groups) -> None:
+    groups.see(77, b"/system.slice/docker-" + b"a" * 64 + b".scope")
+    groups.see(1, b"/")
+    for number, group in enumerate((77, 1, 99)):
+        table.see(flow(CLOSE, id=ID + number, cgroup=group))
+    told = [one.outwatch.cgroup for one in table.changed() if isinstance(one, Connection)]
+    assert told == ["/system.slice/docker-" + "a" * 64 + ".scope", None, None]
+
+
+def test_of_groups_the_latest_are_remembered(groups: Groups) -> None:
+    for number in range(20_001):
+        groups.see(number, b"/a%d" % number)
+    assert groups.path(0) is None
+    assert groups.path(1) == "/a1"
+    assert groups.path(20_000) == "/a20000"
+
+
+def test_a_connection_that_is_told_at_its_end_has_all_that_was_said_on_it(table: Connections) -> None:
+    table.named(ID, Words("proxy.example", "http", None))
+    table.named(ID, Words("inner.example", "sni", "t13d0101h1_a_b"))
+    table.see(flow(CLOSE))
+    (one,) = table.changed()
+    assert isinstance(one, Connection)
+    assert [(name.name, name.origin) for name in one.outwatch.names or ()] == [("proxy.example", "http"), ("inner.example", "sni")]
+    assert one.tls == Tls(client=TlsClient(server_name="inner.example", ja4="t13d0101h1_a_b"))

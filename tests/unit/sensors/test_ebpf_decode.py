@@ -1,12 +1,7 @@
 """Records of the kernel sensor: right bytes give right values, any others give nothing, and the layouts are the object's own."""
 
-import re
-import shutil
 import struct
-import subprocess
 import sys
-from collections.abc import Callable
-from importlib.resources import as_file, files
 from typing import Any
 
 import pytest
@@ -17,8 +12,23 @@ if sys.platform != "linux":
     pytest.skip("BPF is Linux's", allow_module_level=True)
 
 from outwatch.sensors.ebpf import decode as layouts
-from outwatch.sensors.ebpf.decode import CLOSE, EXEC, EXIT, FORK, OPEN, STATE, TOTAL, Flow, Life, Program, decode, flow
-from outwatch.sensors.ebpf.hooks import _COUNT, _PEER
+from outwatch.sensors.ebpf.decode import (
+    CLOSE,
+    EXEC,
+    EXIT,
+    FORK,
+    GROUP,
+    OPEN,
+    STATE,
+    TOTAL,
+    Flow,
+    Group,
+    Life,
+    Naming,
+    Program,
+    decode,
+    flow,
+)
 
 U16, U32, U64 = (st.integers(0, 2**bits - 1) for bits in (16, 32, 64))
 MOST_ARGS, SLOT = 1024, 64
@@ -28,26 +38,35 @@ def head(size: int, kind: int, flags: int = 0, time: int = 7) -> bytes:
     return struct.pack("<HBBIQ", size, kind, flags, 1, time)
 
 
-def program(path: list[bytes], args: bytes, *, more: int = 0, said: int | None = None, slots: int | None = None) -> bytes:
-    """Write an EXEC record as event.h lays it out; ``path`` from the root downwards."""
-    facts = struct.pack("<4Q7I", 11, 12, 13, 14, 21, 22, 23, 24, 25, 26, 0)
+def program(
+    path: list[bytes],
+    args: bytes,
+    *,
+    more: int = 0,
+    said: int | None = None,
+    slots: int | None = None,
+    folder: tuple[list[bytes], int] = ([], 0),
+) -> bytes:
+    """Write an EXEC record as event.h lays it out; ``path`` and ``folder`` (with whether there is more) from the root downwards."""
+    facts = struct.pack("<4Q6IBBH", 11, 12, 13, 14, 21, 22, 23, 24, 25, 26, len(folder[0]), folder[1], 0)
     ends = struct.pack("<HBB16s", len(args) if said is None else said, len(path) if slots is None else slots, more, b"tool")
     names = b"".join(name.ljust(SLOT, b"\0") for name in reversed(path)).ljust(16 * SLOT, b"\0")
+    names += b"".join(name.ljust(SLOT, b"\0") for name in reversed(folder[0])).ljust(8 * SLOT, b"\0")[: 8 * SLOT]
     body = facts + ends + names + args
     return head(16 + len(body), EXEC) + body
 
 
 @given(st.binary(max_size=2500))
 def test_any_bytes_give_a_record_or_nothing(data: bytes) -> None:
-    assert isinstance(decode(data), Flow | Life | Program | None)
+    assert isinstance(decode(data), Flow | Life | Program | Naming | Group | None)
 
 
 @given(kind=st.integers(0, 255), body=st.binary(max_size=2300))
 def test_a_well_formed_head_with_any_body_gives_a_record_or_nothing(kind: int, body: bytes) -> None:
     data = head(16 + len(body), kind) + body
     event = decode(data)
-    assert isinstance(event, Flow | Life | Program | None)
-    if event is None or isinstance(event, Program):
+    assert isinstance(event, Flow | Life | Program | Naming | Group | None)
+    if event is None or isinstance(event, Program | Naming | Group):
         return
     assert event.kind == kind
 
@@ -102,6 +121,7 @@ def test_a_program_has_its_path_from_the_root_and_its_arguments() -> None:
         b"tool",
         b"/usr/bin/curl",
         cut=False,
+        folder=b"/",
         args=(b"curl", b"-s", b"", b"http://x"),
         args_cut=False,
     )
@@ -124,83 +144,31 @@ def test_arguments_may_be_missing_empty_or_cut(args: bytes, expected: tuple[byte
     assert (event.args, event.args_cut) == (expected, cut)
 
 
-@pytest.mark.parametrize("data", [program([b"x"], b"abc", said=4), program([b"x"], b"abc", said=2), program([b"x"], b"abc", slots=17)])
-def test_a_program_that_says_more_than_there_is_is_none(data: bytes) -> None:
-    assert decode(data) is None
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [(([b"home", b"me"], 0), b"/home/me"), (([], 0), b"/"), (([b"me"], 1), b""), (([b"n" * 63, b"x"], 0), b"")],
+    ids=["whole", "the root", "deeper than there is room", "a name that is cut"],
+)
+def test_the_folder_of_a_program_is_told_whole_or_not_at_all(folder: tuple[list[bytes], int], expected: bytes) -> None:
+    event = decode(program([b"bin"], b"a\0", folder=folder))
+    assert isinstance(event, Program)
+    assert (event.path, event.folder) == (b"/bin", expected)
 
 
-def structures() -> dict[str, tuple[int, dict[str, int]]]:
-    """Give the size of each structure in the object's own type information, and where its members begin (bytes)."""
-    bpftool = shutil.which("bpftool")
-    if bpftool is None:
-        pytest.skip("bpftool is not installed")
-    with as_file(files("outwatch.sensors.ebpf").joinpath("connect.bpf.o")) as path:
-        command = [bpftool, "btf", "dump", "file", str(path), "format", "raw"]
-        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
-    found: dict[str, tuple[int, dict[str, int]]] = {}
-    members: dict[str, int] = {}
-    for line in said.splitlines():
-        if begins := re.match(r"\[\d+\] (\w+) '(\w+)' size=(\d+)", line):
-            members = {}
-            if begins[1] == "STRUCT":
-                found[begins[2]] = int(begins[3]), members
-        elif member := re.match(r"\t'(\w+)' type_id=\d+ bits_offset=(\d+)", line):
-            members[member[1]] = int(member[2]) // 8
-    return found
-
-
-def starts(form: str) -> Callable[[int], int]:
-    """Tell at which byte the n-th value of a form begins."""
-    codes = [
-        code
-        for count, code in re.findall(r"(\d*)([A-Za-z])", form)
-        for code in ([f"{count}s"] if code == "s" else [code] * int(count or 1))
-    ]
-    return lambda number: struct.calcsize("<" + "".join(codes[:number]))
+def test_a_group_has_its_id_and_its_path() -> None:
+    body = struct.pack("<Q", 2**40) + b"/system.slice/a.service\0"
+    assert decode(head(16 + len(body), GROUP) + body) == Group(2**40, b"/system.slice/a.service")
+    assert decode(head(24, GROUP) + body[:8]) is None
 
 
 @pytest.mark.parametrize(
-    ("name", "form", "values"),
+    "data",
     [
-        ("head", layouts._HEAD, ["size", "kind", "flags", "cpu", "time"]),
-        (
-            "program",
-            layouts._PROGRAM,
-            [None] * 5
-            + ["start", "parent_start", "cgroup", "inode", "pid", "parent", "uid", "mntns", "device", "links", "unused"]
-            + ["args_size", "slots", "more", "comm"],
-        ),
-        ("peer", _PEER, ["socket", "address", "port", "family", "unused"]),
-        ("count", _COUNT, ["happened", "refused"]),
-    ],
-)  # fmt: skip
-def test_layouts_are_those_of_the_objects_type_information(name: str, form: struct.Struct, values: list[str | None]) -> None:
-    size, members = structures()[name]
-    begin = starts(form.format)
-    assert {one: begin(number) for number, one in enumerate(values) if one} == {one: members[one] for one in values if one}
-    assert begin(len(values)) == form.size
-    if name == "program":
-        assert (members["path"], members["args"], size) == (form.size, layouts.PROGRAM_SIZE, layouts.PROGRAM_SIZE + MOST_ARGS)
-    else:
-        assert size == form.size
-
-
-@pytest.mark.parametrize(
-    ("name", "form", "fields"),
-    [
-        ("flow", layouts._FLOW, [one for one in Flow._fields if one not in {"kind", "flags", "time"}]),
-        ("life", layouts._LIFE, [one for one in Life._fields if one not in {"kind", "time"}]),
+        program([b"x"], b"abc", folder=([b"f"] * 9, 0)),
+        program([b"x"], b"abc", said=4),
+        program([b"x"], b"abc", said=2),
+        program([b"x"], b"abc", slots=17),
     ],
 )
-def test_layouts_that_the_object_does_not_describe_are_those_of_its_header(name: str, form: struct.Struct, fields: list[str]) -> None:
-    header = files("outwatch.sensors.ebpf").joinpath("event.h").read_text("utf-8")
-    body = header.partition(f"struct {name} {{")[2].partition("};")[0]
-    found = re.findall(r"^\t(u16|u32|u64|u8|char) (\w+)(?:\[(\d+)\])?;", body, re.MULTILINE)
-    codes = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q"}
-    assert [one for _, one, _ in found] == fields
-    assert "<HBBIQ" + "".join(f"{count}s" if count else codes[kind] for kind, _, count in found) == spelled(form)
-
-
-def spelled(form: struct.Struct) -> str:
-    """Spell a form without counts: 2Q is QQ."""
-    return re.sub(r"(\d+)([BHIQ])", lambda found: found[2] * int(found[1]), form.format)
+def test_a_program_that_says_more_than_there_is_is_none(data: bytes) -> None:
+    assert decode(data) is None

@@ -22,11 +22,20 @@ def lives() -> Lives:
 
 
 def program(
-    pid: int, path: bytes, *args: bytes, start: int = 1, parent: int = 1, cut: bool = False, links: int = 1, mntns: int = OURS, **facts: int
+    pid: int,
+    path: bytes,
+    *args: bytes,
+    start: int = 1,
+    parent: int = 1,
+    cut: bool = False,
+    links: int = 1,
+    mntns: int = OURS,
+    folder: bytes = b"",
+    **facts: int,
 ) -> Program:
     return Program(
         time=0, start=start * TICK, parent_start=TICK, cgroup=0, inode=facts.get("inode", 0), pid=pid, parent=parent, uid=0, mntns=mntns,
-        device=facts.get("device", 0), links=links, comm=b"comm", path=path, cut=cut, args=args, args_cut=False,
+        device=facts.get("device", 0), links=links, comm=b"comm", path=path, cut=cut, folder=folder, args=args, args_cut=False,
     )  # fmt: skip
 
 
@@ -169,3 +178,11 @@ def test_names_that_are_no_text_become_text(lives: Lives) -> None:
     assert args is not None
     assert executable.startswith("/tmp/a")
     assert (executable + "".join(args)).encode("utf-8")  # no lone surrogates
+
+
+def test_a_program_that_has_gone_still_has_the_folder_it_worked_in(lives: Lives) -> None:
+    lives.see(program(7, b"/usr/bin/python3", b"python3", b"x.py", folder=b"/home/me\xff"))
+    lives.see(ended(7))
+    told = lives.describe((7, TICK))
+    assert told is not None
+    assert told[0].working_directory == "/home/me\\xff"

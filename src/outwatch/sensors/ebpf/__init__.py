@@ -22,7 +22,7 @@ class EbpfConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     ring_kib: Annotated[int, msgspec.Meta(ge=4, le=1 << 20)] = 4096
     storm: Annotated[int, msgspec.Meta(ge=0, le=1 << 31)] = 2000
-    without: tuple[Literal["datagrams", "sharing", "storms"], ...] = ()
+    without: tuple[Literal["datagrams", "sharing", "storms", "groups"], ...] = ()
 
 
 class Elsewhere:

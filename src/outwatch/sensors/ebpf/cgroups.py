@@ -1,17 +1,21 @@
-"""The root of the tree of cgroups (version 2), to which packet programs are attached: wherever it is mounted, or mounted by us."""
+"""The tree of cgroups (version 2): its root, to which packet programs are attached, wherever it is mounted, or mounted by us; its paths."""
 
 import contextlib
 import ctypes
 import os
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from outwatch.errors import SensorUnavailable
+from outwatch.guard.text import cleaned
 
 assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, which then knows what there is
 
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on all 64-bit machines (asm-generic/unistd.h)
 _ROOT_INODE = 1  # of the whole tree (kernfs)
+_MOST = 20_000  # groups that are remembered
+_MOST_PATH = 512
 _CLOEXEC, _CREATE = 1, 6  # FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC; FSCONFIG_CMD_CREATE (linux/mount.h)
 
 
@@ -27,6 +31,32 @@ def cgroup_root() -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+class Groups:
+    """The path of each group of processes, by the id that flows have of it: a container's stays known when it has gone."""
+
+    def __init__(self) -> None:
+        """Know none yet."""
+        self._paths: OrderedDict[int, str] = OrderedDict()
+
+    def look(self, root: int) -> None:
+        """Take note of all groups that there are below the tree's root, a descriptor."""
+        for folder, _, _, descriptor in os.fwalk(".", dir_fd=root):
+            self.see(os.fstat(descriptor).st_ino, os.fsencode(folder[1:]) or b"/")
+            if len(self._paths) >= _MOST:
+                return
+
+    def see(self, identity: int, path: bytes) -> None:
+        """Take note of one."""
+        self._paths[identity] = cleaned(path, _MOST_PATH)
+        if len(self._paths) > _MOST:
+            self._paths.popitem(last=False)
+
+    def path(self, identity: int) -> str | None:
+        """Give a group's path; ``None`` if it is not known, or the root, which says nothing."""
+        path = self._paths.get(identity)
+        return path if path != "/" else None
 
 
 def _mounted() -> int | None:

@@ -17,7 +17,6 @@ from outwatch.model.records import (
     Connection,
     Destination,
     Dns,
-    DnsAnswer,
     DnsQuestion,
     Event,
     FileState,
@@ -27,6 +26,7 @@ from outwatch.model.records import (
     Network,
     Observation,
     Process,
+    ProgramFile,
     Question,
     Source,
     Tls,
@@ -35,10 +35,12 @@ from outwatch.model.records import (
     User,
 )
 from outwatch.net.protocols.dns import Facts
+from outwatch.net.told import answers_of
 from outwatch.sensors.ebpf import decode
 from outwatch.sensors.ebpf.decode import Flow, Naming
 
 if sys.platform == "linux":
+    from outwatch.sensors.ebpf.cgroups import Groups
     from outwatch.sensors.ebpf.hearing import Words
     from outwatch.sensors.ebpf.lives import Lives
 
@@ -57,9 +59,10 @@ _CPU_BITS = 10  # of an id; the rest is when the connection was tried
 class Connections:
     """The table of connections that are open, and what has changed since the last batch."""
 
-    def __init__(self, lives: Lives, when: Callable[[int], datetime], host: Host) -> None:
-        """Take who knows processes, what turns nanoseconds of the boot clock into a time, and this machine."""
+    def __init__(self, lives: Lives, groups: Groups, when: Callable[[int], datetime], host: Host) -> None:
+        """Take who knows processes and their groups, what turns nanoseconds of the boot clock into a time, and this machine."""
         self._lives = lives
+        self._groups = groups
         self._when = when
         self._host = host
         self._salt = int.from_bytes(os.urandom(8))
@@ -68,7 +71,7 @@ class Connections:
         self._shared: OrderedDict[int, tuple[Process, ...]] = OrderedDict()
         self._listening: set[tuple[int, int, int, bytes]] = set()  # namespace, protocol, port, address
         self._sockets_gone: set[int] = set()
-        self._words: OrderedDict[int, Words] = OrderedDict()
+        self._words: OrderedDict[int, tuple[Words, ...]] = OrderedDict()
         self._questions: list[Question] = []
         self._asked = 0
 
@@ -77,6 +80,8 @@ class Connections:
         self._open.clear()
         self._changed.clear()
         self._shared.clear()
+        self._listening.clear()
+        self._words.clear()
         self._sockets_gone.clear()
 
     def listening(self, flow: Flow) -> None:
@@ -122,7 +127,7 @@ class Connections:
         """Take note of what a client said first."""
         known = self._changed.get(identity) or self._open.get(identity)
         if known is None:
-            self._words[identity] = words  # its connection is told when it is over
+            self._words[identity] = (*self._words.get(identity, ()), words)  # its connection is told when it is over
             if len(self._words) > _MOST_SHARED:
                 self._words.popitem(last=False)
             return
@@ -150,7 +155,7 @@ class Connections:
                     question=DnsQuestion(name=facts.name, type=facts.type),
                     response_code=facts.rcode,
                     resolved_ip=tuple(one.ip for one in facts.addresses) or None,
-                    answers=tuple(DnsAnswer(data=one.ip, ttl=one.ttl) for one in facts.addresses) or None,
+                    answers=answers_of(facts),
                 ),
                 outwatch=replace(findings, names=None),
             )
@@ -234,8 +239,9 @@ class Connections:
             user=user,
             outwatch=findings,
         )
-        words = self._words.pop(flow.id, None) if self._words else None
-        return _with_words(record, words) if words else record
+        for words in self._words.pop(flow.id, ()) if self._words else ():
+            record = _with_words(record, words)
+        return record
 
     def _moved(self, record: Connection, flow: Flow) -> Connection:
         """Bring a connection up to date: its own end, which is known once it is answered, what it has carried, and its end."""
@@ -263,14 +269,14 @@ class Connections:
         """Name the process of a connection in the kernel's own words."""
         if not flow.pid or flow.flags & decode.KERNEL:
             return None, _KERNELS, None
-        return self._owner_of(flow.pid, flow.start, flow.uid, flow.comm)
+        return self._owner_of(flow.pid, flow.start, flow.uid, flow.comm, self._groups.path(flow.cgroup))
 
-    def _owner_of(self, pid: int, start: int, uid: int, comm: bytes) -> tuple[Process, Findings, User]:
+    def _owner_of(self, pid: int, start: int, uid: int, comm: bytes, group: str | None = None) -> tuple[Process, Findings, User]:
         told = self._lives.describe((pid, start))
         if told is not None:
-            return told[0], _exact(told[1]), _user(uid)
+            return told[0], _exact(told[1], self._lives.file((pid, start)), group), _user(uid)
         bare = replace(self._lives.bare((pid, start)), name=cleaned(comm.partition(b"\0")[0]) or None)
-        return bare, _exact(None), _user(uid)
+        return bare, _exact(None, None, group), _user(uid)
 
     def _is_listener(self, flow: Flow) -> bool:
         """Tell whether somebody waits for callers at a connection's local end."""
@@ -287,9 +293,9 @@ def _with_words(record: Connection, words: Words) -> Connection:
 _KERNELS = Findings(sensor=_NAME, attribution=Unknown(unknown="kernel"))
 
 
-@lru_cache(maxsize=16)
-def _exact(state: FileState | None) -> Findings:
-    return Findings(sensor=_NAME, attribution="exact", executable=state)
+@lru_cache(maxsize=1024)
+def _exact(state: FileState | None, file: ProgramFile | None, group: str | None) -> Findings:
+    return Findings(sensor=_NAME, attribution="exact", executable=state, file=file, cgroup=group)
 
 
 @lru_cache(maxsize=1024)

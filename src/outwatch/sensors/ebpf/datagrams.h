@@ -1,19 +1,13 @@
 /* Everything that is not TCP: counted packet by packet. */
 
-/* Datagrams to and from other peers than a socket's first one. */
-struct peer {
-	u64 socket;           /* id of the socket's first flow */
-	u64 address[2];
-	u16 port;
-	u16 family;
-	u32 unused;
-};
-
+/* With another peer than the first one. */
 struct talk {
 	u64 id;
 	u64 sent;
 	u64 received;
 	u64 last;
+	u32 named;            /* as an owner's */
+	u32 unused;
 };
 
 struct {
@@ -49,26 +43,6 @@ static __always_inline void datagrams(struct flow *flow, const struct owner *own
 static __always_inline bool is_stream(u32 type, u32 protocol)
 {
 	return type == SOCK_STREAM && protocol != IPPROTO_SCTP;
-}
-
-/* Give the length of an IPv6 header with its extensions (RFC 8200, 4; RFC 4302 for 51). */
-static __always_inline u32 beyond(struct __sk_buff *skb)
-{
-	u32 at = 40;
-	u8 next, header[2];
-
-	if (bpf_skb_load_bytes(skb, 6, &next, 1))
-		return at;
-#pragma unroll
-	for (int step = 0; step < 6; step++) {
-		if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60)
-			break;
-		if (bpf_skb_load_bytes(skb, at, header, 2))
-			break;
-		at += next == 44 ? 8 : next == 51 ? (header[1] + 2) * 4 : (header[1] + 1) * 8;
-		next = header[0];
-	}
-	return at;
 }
 
 static __noinline void count_packet(struct __sk_buff *skb, bool out)
@@ -141,8 +115,8 @@ static __noinline void count_packet(struct __sk_buff *skb, bool out)
 		for (int step = 0; step < PATIENCE; step++)
 			(void)*(volatile u32 *)&owner->answered;
 	}
-	datagram_names(skb, sk, owner, key.address, port, family, headers, out);
 	if (owner->peer_port == port && owner->family == family && owner->peer[0] == key.address[0] && owner->peer[1] == key.address[1]) {
+		datagram_names(skb, sk, owner, owner->id, out ? &owner->named : NULL, owner->sent, &key, headers);
 		__sync_fetch_and_add(out ? &owner->sent : &owner->received, size);
 		return;
 	}
@@ -165,6 +139,7 @@ static __noinline void count_packet(struct __sk_buff *skb, bool out)
 		if (!talk)
 			return;
 	}
+	datagram_names(skb, sk, owner, talk->id, out ? &talk->named : NULL, talk->sent, &key, headers);
 	__sync_fetch_and_add(out ? &talk->sent : &talk->received, size);
 	talk->last = bpf_ktime_get_boot_ns();
 }
@@ -216,5 +191,36 @@ SEC("cgroup_skb/ingress")
 int packet_in(struct __sk_buff *skb)
 {
 	count_packet(skb, 0);
+	return 1;
+}
+
+/* Whom a datagram is addressed to, as the program wrote it. */
+SEC("cgroup/sendmsg4")
+int addressed_4(struct bpf_sock_addr *ctx)
+{
+	struct owner *owner;
+
+	if (ctx->user_port != bpf_htons(PORT_DNS) || !settings.names)
+		return 1;
+	owner = bpf_sk_storage_get(&owners, ctx->sk, NULL, 0);
+	if (owner) {
+		owner->asked[0] = ctx->user_ip4;
+		owner->asked[1] = 0;
+	}
+	return 1;
+}
+
+SEC("cgroup/sendmsg6")
+int addressed_6(struct bpf_sock_addr *ctx)
+{
+	struct owner *owner;
+
+	if (ctx->user_port != bpf_htons(PORT_DNS) || !settings.names)
+		return 1;
+	owner = bpf_sk_storage_get(&owners, ctx->sk, NULL, 0);
+	if (owner) {
+		owner->asked[0] = ctx->user_ip6[0] | (u64)ctx->user_ip6[1] << 32;
+		owner->asked[1] = ctx->user_ip6[2] | (u64)ctx->user_ip6[3] << 32;
+	}
 	return 1;
 }

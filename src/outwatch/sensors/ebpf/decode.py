@@ -1,13 +1,13 @@
 """Records of the ring (``event.h``) into values. What is no record, or cut off, is ``None``: a length is never believed."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-OPEN, STATE, CLOSE, EXEC, FORK, EXIT, TOTAL, SHARE, BURST, NAME = range(1, 11)
+OPEN, STATE, CLOSE, EXEC, FORK, EXIT, TOTAL, SHARE, BURST, NAME, GROUP = range(1, 12)
 """Kinds of records."""
 
-KINDS = 11
+KINDS = 12
 """How many kinds there are; 0 counts what a map refused."""
 
 INGRESS, FAILED, KERNEL, EXISTING, LISTENS = 1, 2, 4, 8, 16
@@ -21,9 +21,11 @@ _HEAD = struct.Struct("<HBBIQ")
 _FLOW = struct.Struct("<HBBIQ6Q3I6H16s16s16s")
 _LIFE = struct.Struct("<HBBIQ2Q2I")
 _NAME = struct.Struct("<HBBIQ2Q4I6HI16s16s")
-_PROGRAM = struct.Struct("<HBBIQ4Q7IHBB16s")
-_SLOTS, _SLOT = 16, 64
-_ARGS_AT = _PROGRAM.size + _SLOTS * _SLOT
+_PROGRAM = struct.Struct("<HBBIQ4Q6IBBHHBB16s")
+_GROUP = struct.Struct("<HBBIQQ")
+_SLOTS, _FOLDER_SLOTS, _SLOT = 16, 8, 64
+_FOLDER_AT = _PROGRAM.size + _SLOTS * _SLOT
+_ARGS_AT = _FOLDER_AT + _FOLDER_SLOTS * _SLOT
 _MOST_ARGS = 1024
 _COUNT = struct.Struct("<Q")
 FLOW_SIZE, PROGRAM_SIZE, BURST_SIZE = _FLOW.size, _ARGS_AT, _FLOW.size + _COUNT.size
@@ -74,7 +76,7 @@ ANSWER, STREAM, CLIENT, QUIC = range(1, 5)
 
 
 class Naming(NamedTuple):
-    """Bytes in which a name may stand; ``sequence`` is that of the first one (TCP)."""
+    """Bytes in which a name may stand; ``sequence`` is that of the first one, ``began`` that of the first of its side (TCP)."""
 
     time: int
     id: int
@@ -88,12 +90,16 @@ class Naming(NamedTuple):
     local_port: int
     remote_port: int
     what: int
+    began: int
     remote: bytes
     data: bytes
 
 
 class Program(NamedTuple):
-    """A process runs another program. ``path`` ends where the kernel's walk did: with ``cut`` its beginning is missing."""
+    """A process runs another program. ``path`` ends where the kernel's walk did: with ``cut`` its beginning is missing.
+
+    ``folder`` is the one that it works in; empty if that is not known whole.
+    """
 
     time: int
     start: int
@@ -109,11 +115,19 @@ class Program(NamedTuple):
     comm: bytes
     path: bytes
     cut: bool
+    folder: bytes
     args: tuple[bytes, ...]
     args_cut: bool
 
 
-def decode(data: bytes) -> Flow | Life | Program | Naming | None:
+class Group(NamedTuple):
+    """A group of processes was made; ``path`` is that of its cgroup (version 2), ``id`` is what flows have of it."""
+
+    id: int
+    path: bytes
+
+
+def decode(data: bytes) -> Flow | Life | Program | Naming | Group | None:
     """Read one record."""
     if len(data) < _HEAD.size:
         return None
@@ -122,11 +136,8 @@ def decode(data: bytes) -> Flow | Life | Program | Naming | None:
         return None
     if kind in _FLOWS:
         return flow(data)
-    if kind in {FORK, EXIT}:
-        return _life(data)
-    if kind == NAME:
-        return _naming(data)
-    return _program(data) if kind == EXEC else None
+    read = _READERS.get(kind)
+    return read(data) if read else None
 
 
 def flow(data: bytes) -> Flow | None:
@@ -173,28 +184,48 @@ def _naming(data: bytes) -> Naming | None:
     if len(data) < _NAME.size:
         return None
     (_size, _kind, _flags, _cpu, time, identity, start, pid, uid, netns, sequence,
-     family, protocol, local_port, remote_port, size, what, _unused, _local, remote) = _NAME.unpack_from(data)  # fmt: skip
+     family, protocol, local_port, remote_port, size, what, began, _local, remote) = _NAME.unpack_from(data)  # fmt: skip
     said = data[_NAME.size : _NAME.size + size]
     if len(said) != size:
         return None
-    return Naming(time, identity, start, pid, uid, netns, sequence, family, protocol, local_port, remote_port, what, remote, said)
+    return Naming(time, identity, start, pid, uid, netns, sequence, family, protocol, local_port, remote_port, what, began, remote, said)
+
+
+def _group(data: bytes) -> Group | None:
+    if len(data) <= _GROUP.size:
+        return None
+    return Group(_GROUP.unpack_from(data)[5], data[_GROUP.size :].partition(b"\0")[0])
+
+
+def _path(data: bytes, at: int, slots: int) -> tuple[bytes, bool]:
+    """Put a path together from its components, the last one first; tell whether a component was longer than its place."""
+    names = [data[start : start + _SLOT].partition(b"\0")[0] for start in range(at, at + slots * _SLOT, _SLOT)]
+    return b"/" + b"/".join(reversed(names)), any(len(name) == _SLOT - 1 for name in names)
 
 
 def _program(data: bytes) -> Program | None:
     if len(data) < _ARGS_AT:
         return None
     (_size, _kind, _flags, _cpu, time, start, parent_start, cgroup, inode,
-     pid, parent, uid, mntns, device, links, _unused, args_size, slots, more, comm) = _PROGRAM.unpack_from(data)  # fmt: skip
-    if slots > _SLOTS or args_size != len(data) - _ARGS_AT:
+     pid, parent, uid, mntns, device, links, folder_slots, folder_more, _unused,
+     args_size, slots, more, comm) = _PROGRAM.unpack_from(data)  # fmt: skip
+    if slots > _SLOTS or folder_slots > _FOLDER_SLOTS or args_size != len(data) - _ARGS_AT:
         return None
-    names = [data[at : at + _SLOT].partition(b"\0")[0] for at in range(_PROGRAM.size, _PROGRAM.size + slots * _SLOT, _SLOT)]
+    path, cut = _path(data, _PROGRAM.size, slots)
+    folder, folder_cut = _path(data, _FOLDER_AT, folder_slots)
     raw = data[_ARGS_AT:]
     args = tuple(raw.removesuffix(b"\0").split(b"\0")) if raw else ()
     return Program(
         time, start, parent_start, cgroup, inode, pid, parent, uid, mntns, device, links,
         comm=comm.partition(b"\0")[0],
-        path=b"/" + b"/".join(reversed(names)),
-        cut=bool(more) or any(len(name) == _SLOT - 1 for name in names),
+        path=path,
+        cut=bool(more) or cut,
+        folder=b"" if folder_more or folder_cut else folder,
         args=args,
         args_cut=args_size == _MOST_ARGS,
     )  # fmt: skip
+
+
+_READERS: dict[int, Callable[[bytes], Life | Program | Naming | Group | None]] = {
+    FORK: _life, EXIT: _life, NAME: _naming, GROUP: _group, EXEC: _program,
+}  # fmt: skip

@@ -12,7 +12,8 @@
 #define EVENT_SHARE 8     /* another process uses the socket: it is the one named */
 #define EVENT_BURST 9     /* connections that were not told one by one, counted together */
 #define EVENT_NAME 10     /* bytes in which a name may stand */
-#define EVENT_KINDS 11
+#define EVENT_GROUP 11    /* a group of processes was made: a service, a container */
+#define EVENT_KINDS 12
 
 #define FLAG_INGRESS 1    /* opened from outside */
 #define FLAG_FAILED 2     /* never answered */
@@ -27,6 +28,8 @@
 
 #define PATH_SLOTS 16
 #define PATH_SLOT 64
+#define FOLDER_SLOTS 8
+#define GROUP_MOST 512
 #define ARGS_MOST 1024
 
 struct head {
@@ -84,13 +87,22 @@ struct program {          /* EXEC */
 	u32 mntns;
 	u32 device;
 	u32 links;            /* names that the file has; 0: deleted */
-	u32 unused;
+	u8 folder_slots;      /* as slots and more */
+	u8 folder_more;
+	u16 unused;
 	u16 args_size;        /* bytes of args, which end the record */
 	u8 slots;             /* of path that are used, the last component first */
 	u8 more;              /* the path has more components than slots */
 	char comm[16];
 	char path[PATH_SLOTS][PATH_SLOT];
+	char folder[FOLDER_SLOTS][PATH_SLOT];  /* that it works in */
 	char args[ARGS_MOST];
+};
+
+struct group {
+	struct head head;
+	u64 id;               /* as flows have it */
+	char path[GROUP_MOST];  /* from the root of the tree, ends the record */
 };
 
 struct name {
@@ -107,7 +119,7 @@ struct name {
 	u16 remote_port;
 	u16 bytes;            /* that were copied; data is longer */
 	u16 what;
-	u32 unused;
+	u32 began;            /* the number of the first byte that its side ever said (TCP) */
 	u8 local[16];
 	u8 remote[16];
 	u8 data[];

@@ -42,18 +42,19 @@ TCP = Hook("tcp", ("tcp_held", "tcp_free"), ("existing", "totals"))
 PROCESSES = Hook("processes", ("process_exec", "process_fork", "process_exit"), ("running",))
 DATAGRAMS = Hook(
     "datagrams",
-    ("socket_create", "socket_release", "packet_out", "packet_in"),
+    ("socket_create", "socket_release", "packet_out", "packet_in", "addressed_4", "addressed_6"),
     ("talk_totals",),
     "UDP, ICMP, SCTP and raw sockets are not seen",
     to_cgroups=True,
 )
 SHARING = Hook("sharing", ("socket_sent", "socket_received"), (), "AF_PACKET, and other processes that use somebody's socket, are not seen")
 STORMS = Hook("storms", (), ("burst_totals",), "storms are told one by one and may overrun the ring")
-HOOKS = (TCP, PROCESSES, DATAGRAMS, SHARING, STORMS)
+GROUPS = Hook("groups", ("group_made",), (), "services and containers that are begun meanwhile stay unnamed when their processes have gone")
+HOOKS = (TCP, PROCESSES, DATAGRAMS, SHARING, STORMS, GROUPS)
 """All that there are."""
 
 _PICTURE = ("running", "existing")
-_OPTIONAL = (SHARING, STORMS, DATAGRAMS)
+_OPTIONAL = (GROUPS, SHARING, STORMS, DATAGRAMS)
 _OVER = {"totals": "owners", "talk_totals": "talks", "burst_totals": "bursts"}  # the map that an iterator goes through
 
 

@@ -9,11 +9,12 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from outwatch.engine.patience import Patience
+from outwatch.guard.mounts import Mounts
 from outwatch.guard.text import cleaned
 from outwatch.model.identity import entity_id
-from outwatch.model.records import FileState, Process
+from outwatch.model.records import FileState, Process, ProgramFile
 from outwatch.sensors.ebpf.decode import EXIT, Life, Program
-from outwatch.sensors.ebpf.mounts import Mounts
 
 assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, which then knows what there is
 
@@ -38,6 +39,7 @@ class _One:
     height: int = 0  # parents of that
     state: FileState | None = None
     looked: bool = False  # at its file
+    file: ProgramFile | None = None
 
 
 class Lives:
@@ -56,7 +58,7 @@ class Lives:
         self._when = when
         self._tick = tick
         self._mntns = mount_namespace
-        self._mounts = Mounts()
+        self._mounts, self._patience = Mounts(), Patience()
         self._known: OrderedDict[Key, _One] = OrderedDict()
         self._ended: OrderedDict[Key, None] = OrderedDict()
         self._firsts: OrderedDict[Key, int] = OrderedDict()  # pid and tick, and when exactly the first process of these began
@@ -68,7 +70,7 @@ class Lives:
             one = self._known.setdefault(key, _One())
             one.ended = False  # another thread than the first may go on
             self._ended.pop(key, None)
-            one.program, one.described, one.looked = event, None, False
+            one.program, one.described, one.looked, one.file = event, None, False, None
             one.parent = one.parent or (event.parent, event.parent_start)
         elif event.kind == EXIT:
             if key in self._known:
@@ -95,8 +97,19 @@ class Lives:
         if one.described is None:
             one.described, one.height = self._made(key, one, _MOST_DEPTH)
         if not one.looked:
-            one.state, one.looked = _state(one.program, self._mntns, self._mounts), True
+            one.state, one.looked = _state(one.program, self._mntns, self._mounts, self._patience), True
         return one.described, one.state
+
+    def file(self, key: Key) -> ProgramFile | None:
+        """Give the file that a process executed; ``None`` if the kernel did not tell what it runs."""
+        one = self._known.get(key)
+        if one is None or one.program is None:
+            return None
+        if one.file is None:
+            program = one.program
+            device = f"{program.device >> _MINOR_BITS}:{program.device & ((1 << _MINOR_BITS) - 1)}"
+            one.file = ProgramFile(device=device, inode=str(program.inode), mount_namespace=str(program.mntns))
+        return one.file
 
     def bare(self, key: Key) -> Process:
         """Give what makes a process itself; its start is spelled in clock ticks, as /proc has it."""
@@ -137,6 +150,7 @@ class Lives:
             name=cleaned(program.path.rpartition(b"/")[2] if path else program.comm),
             executable=path,
             args=(*(cleaned(one) for one in program.args), *(("…",) if program.args_cut else ())) or None,
+            working_directory=cleaned(program.folder) or None,
             parent=parent,
         )
         if height <= _MOST_DEPTH:
@@ -144,7 +158,7 @@ class Lives:
         return process, height
 
 
-def _state(program: Program, mount_namespace: int | None, mounts: Mounts) -> FileState | None:
+def _state(program: Program, mount_namespace: int | None, mounts: Mounts, patience: Patience) -> FileState | None:
     """Say what is odd about the file that a program was started from."""
     if not program.links:
         return "memfd" if program.path.startswith(b"/memfd:") else "deleted"
@@ -153,7 +167,7 @@ def _state(program: Program, mount_namespace: int | None, mounts: Mounts) -> Fil
     if mounts.may_hang(program.path):
         return "other_namespace" if program.mntns != mount_namespace else None
     try:
-        facts = os.stat(program.path)
+        facts = patience.ask(lambda: os.stat(program.path), lambda: (program.pid, program.start))
     except OSError:
         return "other_namespace" if program.mntns != mount_namespace else "deleted"
     device = os.makedev(program.device >> _MINOR_BITS, program.device & ((1 << _MINOR_BITS) - 1))

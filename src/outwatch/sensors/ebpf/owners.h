@@ -29,7 +29,9 @@ struct owner {
 	u32 unfolded;         /* times that totals() wanted to tell it after all */
 	u32 over;
 	u32 named;            /* pieces in which a name may stand that were copied; NAMED_ENOUGH: no more */
+	u32 began;            /* of streams: the number of the first byte from the side in whose words a name may stand */
 	u32 shared[SHARED_MOST];
+	u64 asked[2];         /* of datagrams: the name server that was addressed last, whatever address translation makes of that */
 	char comm[16];
 };
 

@@ -43,17 +43,16 @@ int process_exit(u64 *ctx)
 	return 0;
 }
 
-/* Collect the components of a file's path, the last one first, across mount points up to the root. */
-static __noinline void walk(struct program *program, struct file *file)
+#define MORE 0x100
+
+/* Collect the components of a path, the last one first, across mount points up to the root; gives how many, and MORE if not all. */
+static __noinline u32 walk(char (*path)[PATH_SLOT], u32 most, struct dentry *dentry, struct vfsmount *vfsmount)
 {
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
-	struct vfsmount *vfsmount = BPF_CORE_READ(file, f_path.mnt);
 	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 	u32 slots = 0;
 
-	program->more = 0;
 #pragma clang loop unroll(disable)
-	for (int at = 0; at < PATH_SLOTS; at++) {
+	for (u32 at = 0; at < most; at++) {
 		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
 
 		/* Mounts may lie upon each other. */
@@ -64,27 +63,22 @@ static __noinline void walk(struct program *program, struct file *file)
 			if (dentry != BPF_CORE_READ(mount, mnt.mnt_root) && dentry != parent)
 				break;
 			if (above == mount) {
-				if (!at) {  /* a file without a folder: memfd */
-					bpf_probe_read_kernel_str(program->path[at], PATH_SLOT, BPF_CORE_READ(dentry, d_name.name));
-					slots = 1;
-				}
-				goto out;
+				if (at || most != PATH_SLOTS)
+					return slots;
+				bpf_probe_read_kernel_str(path[at], PATH_SLOT, BPF_CORE_READ(dentry, d_name.name));
+				return 1;  /* a file without a folder: memfd */
 			}
 			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
 			mount = above;
 			parent = BPF_CORE_READ(dentry, d_parent);
 		}
-		if (dentry == parent) {
-			program->more = 1;
-			goto out;
-		}
-		bpf_probe_read_kernel_str(program->path[at], PATH_SLOT, BPF_CORE_READ(dentry, d_name.name));
+		if (dentry == parent)
+			return slots | MORE;
+		bpf_probe_read_kernel_str(path[at], PATH_SLOT, BPF_CORE_READ(dentry, d_name.name));
 		slots = at + 1;
 		dentry = parent;
 	}
-	program->more = 1;
-out:
-	program->slots = slots;
+	return slots | MORE;
 }
 
 /* Everything about a program but its arguments. */
@@ -92,6 +86,8 @@ static __always_inline void identify(struct program *program, struct task_struct
 {
 	struct file *file = BPF_CORE_READ(task, mm, exe_file);
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	u32 found;
 
 	program->pid = task->tgid;
 	program->start = task->group_leader->start_boottime;
@@ -104,7 +100,12 @@ static __always_inline void identify(struct program *program, struct task_struct
 	program->links = BPF_CORE_READ(inode, i_nlink);
 	program->device = BPF_CORE_READ(inode, i_sb, s_dev);
 	program->args_size = 0;
-	walk(program, file);
+	found = walk(program->path, PATH_SLOTS, BPF_CORE_READ(file, f_path.dentry), BPF_CORE_READ(file, f_path.mnt));
+	program->slots = found;
+	program->more = found >> 8;
+	found = walk(program->folder, FOLDER_SLOTS, BPF_CORE_READ(fs, pwd.dentry), BPF_CORE_READ(fs, pwd.mnt));
+	program->folder_slots = found;
+	program->folder_more = found >> 8;
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -132,5 +133,36 @@ int process_exec(u64 *ctx)
 		return 0;
 	begin(&program->head, size, EVENT_EXEC);
 	say(program, size, EVENT_EXEC, program->uid);
+	return 0;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct group);
+} fresh SEC(".maps");
+
+/* By the time that somebody asks for it, a container that lived for a moment has gone with its group. */
+SEC("tp_btf/cgroup_mkdir")
+int group_made(u64 *ctx)
+{
+	struct cgroup *cgroup = (struct cgroup *)ctx[0];
+	struct group *group;
+	u32 zero = 0;
+	long size;
+
+	if (BPF_CORE_READ(cgroup, root, hierarchy_id))  /* of version 1 */
+		return 0;
+	group = bpf_map_lookup_elem(&fresh, &zero);
+	if (!group)
+		return 0;
+	group->id = BPF_CORE_READ(cgroup, kn, id);
+	size = bpf_probe_read_kernel_str(group->path, GROUP_MOST, (void *)ctx[1]);
+	if (size < 0 || size > GROUP_MOST)
+		return 0;
+	size += __builtin_offsetof(struct group, path);
+	begin(&group->head, size, EVENT_GROUP);
+	say(group, size, EVENT_GROUP, (u32)bpf_get_current_uid_gid());
 	return 0;
 }

@@ -1,5 +1,6 @@
 """The kernel sensor: every connection as it is tried, with the process that tries it, however short that lives."""
 
+import contextlib
 import os
 import sys
 import time
@@ -12,11 +13,13 @@ from typing import ClassVar
 import msgspec
 
 from outwatch.engine.health import Health
+from outwatch.errors import SensorUnavailable
 from outwatch.model.records import Host, Observation
 from outwatch.sensors.ebpf import EbpfConfig, decode
-from outwatch.sensors.ebpf.decode import Flow, Naming
+from outwatch.sensors.ebpf.decode import Flow, Group, Naming
 
 if sys.platform == "linux":
+    from outwatch.sensors.ebpf.cgroups import Groups, cgroup_root
     from outwatch.sensors.ebpf.connections import Connections
     from outwatch.sensors.ebpf.hearing import Hearing
     from outwatch.sensors.ebpf.hooks import HOOKS, Hooks
@@ -56,7 +59,8 @@ class Ebpf:
         self._hooks: Hooks | None = None
         self._offset = 0
         self._lives = Lives(boot, self._when, tick=_SECOND // _ticks(), mount_namespace=_mount_namespace())
-        self._connections = Connections(self._lives, self._when, host)
+        self._groups = Groups()
+        self._connections = Connections(self._lives, self._groups, self._when, host)
         self._raw: list[bytes] = []
         self._storms: dict[int, int] = {}  # how many were told of each
         self._lost: dict[str, int] = {}
@@ -133,6 +137,8 @@ class Ebpf:
                 self._broken += 1
             elif isinstance(event, Naming):
                 self._hear(event)
+            elif isinstance(event, Group):
+                self._groups.see(event.id, event.path)
             else:
                 self._lives.see(event)
 
@@ -147,6 +153,8 @@ class Ebpf:
             self._connections.named(said.id, words)
 
     def _there_already(self, hooks: Hooks) -> None:
+        with contextlib.suppress(SensorUnavailable, OSError), cgroup_root() as root:
+            self._groups.look(root)
         for program in hooks.running():
             self._lives.see(program)
         flows = {flow.id: flow for flow in hooks.existing()}  # several processes may hold a socket

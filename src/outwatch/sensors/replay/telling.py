@@ -13,7 +13,6 @@ from outwatch.model.records import (
     Destination,
     Direction,
     Dns,
-    DnsAnswer,
     DnsQuestion,
     Event,
     Findings,
@@ -28,6 +27,7 @@ from outwatch.model.records import (
 from outwatch.net.addresses import Scopes, parse
 from outwatch.net.community_id import icmp_community_id
 from outwatch.net.resolvers import encrypted
+from outwatch.net.told import answers_of
 from outwatch.sensors.replay.answers import Answers
 from outwatch.sensors.replay.flows import ICMP, ICMP6, TCP, TRANSPORTS, UDP, End, Flow
 from outwatch.sensors.replay.questions import Asked
@@ -91,7 +91,7 @@ class Telling:
                 question=DnsQuestion(name=message.name, type=message.type),
                 response_code=reply.rcode if reply else None,
                 resolved_ip=tuple(address.ip for address in reply.addresses) or None if reply else None,
-                answers=tuple(DnsAnswer(data=one.ip, ttl=one.ttl) for one in reply.addresses) or None if reply else None,
+                answers=answers_of(reply) if reply else None,
             ),
             outwatch=Findings(sensor="replay"),
         )
