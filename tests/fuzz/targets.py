@@ -32,8 +32,12 @@ def read_tls(data: bytes) -> bool:
     early = _or_none(tls.client_hello, tls.TlsError, data[: len(data) // 2])
     if early is not None and early != found:
         raise AssertionError("a hello that changes when more comes")
+    part = tls.name_in_part(data)
+    if found is not None and part != found.server_name:
+        raise AssertionError("another name in a part than in the whole")
     if found is not None:
         _is_text(found.server_name, found.ja4, *found.alpn)
+    _is_text(part)
     return found is not None
 
 

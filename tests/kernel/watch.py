@@ -43,6 +43,7 @@ class Watch:
         self._read = 0
         self.latest: dict[str, Record] = {}
         self.history: list[Record] = []
+        self.questions: list[Record] = []
         self.summary: Record = {}
         self.errors = ""
         command = [
@@ -107,6 +108,15 @@ class Watch:
                 record = json.loads(line)
                 self.latest[record["id"]] = record
                 self.history.append(record)
+            elif '"kind":"dns"' in line and any(namespace in line for namespace in self._namespaces):
+                self.questions.append(json.loads(line))
+
+    def forget(self) -> None:
+        """Forget what was told up to now."""
+        self._take()
+        self.latest.clear()
+        self.history.clear()
+        self.questions.clear()
 
     def wait(self, wanted: Callable[[list[Record]], Found], within: float = LONG) -> Found:
         """Read until ``wanted`` finds something in the latest revisions, and give that."""
@@ -134,6 +144,14 @@ class Watch:
         found = self.wait(chosen)
         assert len(found) == count, found[:3]
         return found
+
+    def asked(self, pid: int, name: str) -> list[Record]:
+        """Wait until a process's questions for a name are told, and give them."""
+
+        def chosen(_: list[Record]) -> list[Record]:
+            return [one for one in self.questions if one["process"]["pid"] == pid and one["dns"]["question"]["name"] == name]
+
+        return self.wait(chosen)
 
     def end(self, number: int = signal.SIGTERM) -> Record:
         """End the watch in order and give its summary."""

@@ -6,7 +6,6 @@ networks that also serve other things, such as those of content networks, are le
 
 from collections.abc import Mapping
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -65,23 +64,27 @@ Yandex: common.dot.dns.yandex.net safe.dot.dns.yandex.net family.dot.dns.yandex.
 
 
 class _Table(NamedTuple):
-    """Operators by what tells them."""
+    """Operators by what tells them; ``ends`` of names and ``starts`` of IPv4 addresses tell quickly that something is none of them."""
 
     names: Mapping[str, str]
-    addresses: Mapping[IPv4Address | IPv6Address, str]
+    addresses: Mapping[str, str]
     networks: tuple[tuple[Network, str], ...]
+    ends: frozenset[str]
+    starts: frozenset[str]
 
 
 def encrypted(ip: str | None, port: int | None, server_name: str | None) -> str | None:
     """Name operator and kind if a connection leads to a known resolver over a port for encrypted DNS: ``Quad9 (DNS over HTTPS)``.
 
-    Either the address or the name in the hello (SNI) is enough; the name goes first. ``None`` if it is no such connection, as far as is
-    known: anybody can run a resolver of their own.
+    Either the address, spelled as records have it, or the name in the hello (SNI) is enough; the name goes first. ``None`` if it is no
+    such connection, as far as is known: anybody can run a resolver of their own.
     """
     kind = _KINDS.get(port or 0)
     if kind is None:
         return None
-    found = _by_name(server_name) or operator(ip)
+    found = _by_name(server_name) if server_name else None
+    if found is None and ip:
+        found = _by_address(ip)
     return f"{found} ({kind})" if found else None
 
 
@@ -90,33 +93,51 @@ def operator(ip: str | None) -> str | None:
     return _by_address(ip) if ip else None
 
 
-def _by_name(name: str | None) -> str | None:
-    canon = canonical(name) if name else None
-    return next((found for part in suffixes(canon) if (found := _table().names.get(part))), None) if canon else None
+def _by_name(name: str) -> str | None:
+    names, ends = _table().names, _table().ends
+    if _end(name.rstrip(". ").lower()) not in ends:
+        return None
+    canon = canonical(name)
+    return next((found for part in suffixes(canon) if (found := names.get(part))), None) if canon else None
+
+
+def _by_address(ip: str) -> str | None:
+    return _by_any_address(ip) if ip[: ip.find(".")] in _table().starts or ":" in ip else None
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _by_address(ip: str) -> str | None:
+def _by_any_address(ip: str) -> str | None:
     address = parse(ip)
     if address is None:
         return None
     table = _table()
-    return table.addresses.get(address) or next((found for network, found in table.networks if address in network), None)
+    return table.addresses.get(str(address)) or next((found for network, found in table.networks if address in network), None)
+
+
+def _end(name: str) -> str:
+    """Give the last two labels of a name."""
+    return name[name.rfind(".", 0, max(name.rfind("."), 0)) + 1 :]
 
 
 @lru_cache(maxsize=1)
 def _table() -> _Table:
     names: dict[str, str] = {}
-    addresses: dict[IPv4Address | IPv6Address, str] = {}
+    addresses: dict[str, str] = {}
     networks: list[tuple[Network, str]] = []
     for entry in _RESOLVERS.replace("\n ", " ").strip().splitlines():
         whose, _, places = entry.partition(": ")
         for place in places.split():
             address, network = parse(place), parse_network(place)
             if address is not None:
-                addresses[address] = whose
+                addresses[str(address)] = whose
             elif network is not None:
                 networks.append((network, whose))
             else:
                 names[place] = whose
-    return _Table(MappingProxyType(names), MappingProxyType(addresses), tuple(networks))
+    return _Table(
+        MappingProxyType(names),
+        MappingProxyType(addresses),
+        tuple(networks),
+        frozenset(map(_end, names)),
+        frozenset(text.partition(".")[0] for text in (*addresses, *(str(network) for network, _ in networks)) if ":" not in text),
+    )

@@ -130,3 +130,28 @@ def test_a_new_configuration_is_noticed_and_an_old_one_not_read_again(configurat
     network = Wire()
     asyncio.run(ask_thrice())
     assert [server for server, _ in network.asked] == [FIRST, FIRST, SECOND]
+
+
+@pytest.mark.security
+@pytest.mark.parametrize(
+    ("lowest", "is_ours"), [("1024", True), ("54", True), ("53", False), ("0", False), ("", False), (None, False)], ids=str
+)
+def test_answers_of_this_machine_are_believed_where_only_root_may_give_them(
+    configuration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lowest: str | None, is_ours: bool
+) -> None:
+    monkeypatch.setattr(asking, "_LOWEST_FOR_ALL", tmp_path / "lowest")
+    monkeypatch.setattr(asking, "_BEHIND_RESOLVED", tmp_path / "none")
+    configuration.write_text(f"nameserver {FIRST}\n")
+    if lowest is not None:
+        (tmp_path / "lowest").write_text(lowest)
+    assert set(asking.believed_servers()) == {FIRST, *(("127.0.0.0/8", "::1") if is_ours else ())}
+
+
+def test_the_servers_that_the_systems_resolver_asks_are_believed_too(
+    configuration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_LOWEST_FOR_ALL", tmp_path / "none")
+    monkeypatch.setattr(asking, "_BEHIND_RESOLVED", tmp_path / "behind")
+    configuration.write_text("nameserver 127.0.0.53\n")
+    (tmp_path / "behind").write_text(f"# made by a program\nnameserver {FIRST}\nnameserver fe80::1%eth0\nnameserver x\n")
+    assert list(asking.believed_servers()) == ["127.0.0.53", FIRST, "fe80::1%eth0"]

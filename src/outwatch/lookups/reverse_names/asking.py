@@ -6,6 +6,7 @@ as it likes: dnspython's resolver goes on to TCP for 64 KB, and reading a hostil
 """
 
 import asyncio
+import contextlib
 import importlib
 import sys
 import time
@@ -25,6 +26,9 @@ _SERVERS = 3  # resolv.conf(5): MAXNS
 _PORT = 53
 _CONFIGURATION = Path("/etc/resolv.conf")
 _MOST_CONFIGURATION = 1 << 16  # bytes
+_MOST_NAMED = 64
+_BEHIND_RESOLVED = Path("/run/systemd/resolve/resolv.conf")  # systemd-resolved.service(8)
+_LOWEST_FOR_ALL = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")  # the lowest port that anybody may take
 _NO_RECORD_FOR = 300.0  # seconds that "there is none" is remembered when nobody says for how long
 
 Kind = Literal["PTR", "A", "AAAA"]
@@ -160,13 +164,30 @@ def system_servers() -> Sequence[str]:
             return [server for server in dns.resolver.get_default_resolver().nameservers if isinstance(server, str)][:_SERVERS]
         except dns.resolver.NoResolverConfiguration:
             return ()
+    return _named_in(_CONFIGURATION)[:_SERVERS] or ["127.0.0.1"]
+
+
+def believed_servers() -> Sequence[str]:
+    """Give addresses and networks whose answers are those of this system's name servers.
+
+    So are those that systemd-resolved asks in its turn, because programs may ask it without a packet; and all of this machine itself, if
+    only root may answer there.
+    """
+    found = [*system_servers(), *_named_in(_BEHIND_RESOLVED)]
+    with contextlib.suppress(OSError, ValueError):  # where it is not said, anybody may
+        found += ["127.0.0.0/8", "::1"] if int(_LOWEST_FOR_ALL.read_text("ascii")) > _PORT else []
+    return found
+
+
+def _named_in(path: Path) -> list[str]:
+    """Read the name servers of a file in the form of resolv.conf(5)."""
     try:
-        with open(_CONFIGURATION, "rb") as file:
+        with open(path, "rb") as file:
             lines = file.read(_MOST_CONFIGURATION).decode("ascii", "replace").splitlines()
     except OSError:
-        lines = []
+        return []
     named = [words[1] for line in lines if len(words := line.split()) > 1 and words[0] == "nameserver"]
-    return [server for server in named if _is_address(server)][:_SERVERS] or ["127.0.0.1"]
+    return [server for server in named if _is_address(server)][:_MOST_NAMED]
 
 
 def _is_address(text: str) -> bool:

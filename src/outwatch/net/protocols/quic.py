@@ -63,6 +63,11 @@ class Initials:
         self._seen = 0
         self._attempts: dict[tuple[bytes, bytes], _Attempt] = {}
 
+    @property
+    def size(self) -> int:
+        """Octets that are held."""
+        return sum(attempt.size for attempt in self._attempts.values())
+
     def add(self, datagram: bytes) -> ClientHello | None:
         """Take the next datagram: ``None`` while more are wanted, ``QuicError`` if no hello can come any more.
 
@@ -122,6 +127,11 @@ class _Attempt:
         self._mask = ciphers.mask(_expanded(secret, version.prefix + b" hp", 16))
         self._open = ciphers.open(_expanded(secret, version.prefix + b" key", 16))
         self._data, self._known = bytearray(), bytearray()
+
+    @property
+    def size(self) -> int:
+        """Octets that are held."""
+        return len(self._data) + len(self._known)
 
     def open(self, packet: _Packet) -> bytes | None:
         """Take the protection off a packet; ``None`` if it is not of this key."""

@@ -51,23 +51,45 @@ def client_hello(stream: bytes) -> ClientHello | None:
 
     The hello may lie in several records. What follows it is not looked at.
     """
+    message, wanted = _message(stream)
+    return from_handshake(bytes(message[:wanted]), transport="t") if wanted is not None and len(message) >= wanted else None
+
+
+def name_in_part(stream: bytes) -> str | None:
+    """Give the name that a client asks for when the rest of its hello will never come; ``None`` if it does not stand in what is there."""
+    try:
+        message, _ = _message(stream)
+        reader = _Reader(bytes(message), _MESSAGE_HEADER + 2 + 32)
+        for width in (1, 2, 1):  # session, suites, compression
+            reader.vector(width)
+        reader.take(2)  # length of the extensions
+        for _ in range(_MOST_EXTENSIONS):
+            kind, data = int.from_bytes(reader.take(2)), reader.vector(2)
+            if kind == _SERVER_NAME:
+                return _server_name(data)
+    except TlsError:
+        pass
+    return None
+
+
+def _message(stream: bytes) -> tuple[bytearray, int | None]:
+    """Take the handshake message out of its records, as far as it is here; with it how long it is, if that is known."""
     message = bytearray()
+    wanted = None
     at = 0
     for _ in range(_MOST_RECORDS):
         header = stream[at : at + _RECORD_HEADER]
         if not _may_begin_record(header):
             raise TlsError("no TLS handshake record")
         if len(header) < _RECORD_HEADER:
-            return None
+            return message, wanted
         at += _RECORD_HEADER
         length = header[3] << 8 | header[4]
         message += stream[at : at + length]
         wanted = _wanted(message)
-        if wanted is not None and len(message) >= wanted:
-            return from_handshake(bytes(message[:wanted]), transport="t")
         at += length
-        if at > len(stream):
-            return None
+        if at > len(stream) or (wanted is not None and len(message) >= wanted):
+            return message, wanted
     raise TlsError("in too many records")
 
 

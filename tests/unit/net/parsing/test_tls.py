@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outwatch.net.protocols.tls import LARGEST, ClientHello, TlsError, client_hello, from_handshake
+from outwatch.net.protocols.tls import LARGEST, ClientHello, TlsError, client_hello, from_handshake, name_in_part
 
 from .hellos import GREASE, RFC_8448, alpn, extension, hello, listed, of_openssl, records, server_name, signatures, versions
 
@@ -253,6 +253,21 @@ def test_the_fingerprint_is_what_its_definition_says(
     assert found.ja4 == f"{transport}12d{counts}00_{hashed}_{shortened(text)}"
     assert from_handshake(hello(sorted(suites), [*map(extension, sorted(others)), server_name(b"b"), signatures(*algorithms)]),
                           transport=transport).ja4 == found.ja4, "order and name don't count"  # type: ignore[arg-type]  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [(), (1, 3, 50)], ids=["one record", "several"])
+def test_the_name_in_a_hello_that_is_cut_is_read_if_it_stands_in_what_is_there(sizes: tuple[int, ...]) -> None:
+    message = hello(extensions=[extension(0x17), server_name(b"Shop.example"), extension(21, bytes(3_000))])
+    stream = records(message, *sizes)
+    ends = stream.index(b"Shop.example") + len("Shop.example")
+    found = {end: name_in_part(stream[:end]) for end in range(len(stream) + 1)}
+    assert {name for end, name in found.items() if end < ends} == {None}
+    assert {name for end, name in found.items() if end >= ends} == {"shop.example"}
+
+
+@pytest.mark.parametrize("damaged", [b"", b"GET / HTTP/1.1", records(b"\x02" + bytes(80)), records(hello(extensions=[alpn(b"h2")]))])
+def test_there_is_no_name_in_a_part_of_something_else(damaged: bytes) -> None:
+    assert name_in_part(damaged) is None
 
 
 @pytest.mark.security

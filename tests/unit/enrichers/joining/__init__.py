@@ -1,0 +1,1 @@
+"""Tests of the enricher that joins names that were heard to connections."""
