@@ -26,9 +26,20 @@ from outwatch.guard.rights import network_namespace
 from outwatch.guard.sockets import Listening, is_there, shared_folder
 from outwatch.guard.text import printable
 from outwatch.guard.unprivileged import Account, give_up
-from outwatch.lookups.reverse_names.asking import system_servers
+from outwatch.lookups.reverse_names.asking import believed_servers
 from outwatch.model import wire
-from outwatch.model.interfaces import Detector, Enricher, NoProcesses, Part, ProcessTable, Sensor, Sink
+from outwatch.model.interfaces import (
+    Detector,
+    Enricher,
+    Lookup,
+    NoOwners,
+    NoProcesses,
+    PackageOwners,
+    Part,
+    ProcessTable,
+    Sensor,
+    Sink,
+)
 from outwatch.model.records import Judged, Record, Summary
 from outwatch.net.addresses import Scopes, parse_network, private_networks
 from outwatch.sinks.handover import Handover
@@ -154,12 +165,13 @@ class App:
             "this_machine": live,
             "once": request.once,
             "names": self.config.settings.capture.names,
-            "resolvers": frozenset(system_servers()) if live else frozenset(),
+            "resolvers": believed_servers if live else tuple,
             "namespace": network_namespace() if live else None,
             "overrun": request.overrun,
+            "state": self.config.state_dir,
         }
         enrichers = self._enrichers(request, offers)
-        lookups = [registry.build(*one, offers) for one in self._active("lookups", request)] if request.lookups == "auto" else []
+        lookups = self._lookups(request, offers) if request.lookups == "auto" else []
         picture = Picture(health=self.health, most_ended=request.most_ended)
         pipeline = Pipeline(
             enrichers=[*enrichers, *lookups],
@@ -253,6 +265,16 @@ class App:
             built.append(registry.build(part, table, offers))
             if isinstance(built[-1], ProcessTable):
                 offers["processes"] = built[-1]
+        return built
+
+    def _lookups(self, request: Request, offers: dict[str, object]) -> list[Lookup]:
+        """Build the look-ups, each behind those that it builds on; one of them may know packages (``offers["owners"]``)."""
+        built: list[Lookup] = []
+        offers["owners"] = NoOwners()
+        for part, table in registry.in_order(self._active("lookups", request)):
+            built.append(registry.build(part, table, offers))
+            if isinstance(built[-1], PackageOwners):
+                offers["owners"] = built[-1]
         return built
 
     def _scopes(self, request: Request) -> Scopes:

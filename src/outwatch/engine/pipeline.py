@@ -1,7 +1,8 @@
 """One event's way: enrich, inspect, judge.
 
-The fences around parts stand here, in ``drive.py``, ``outlet.py``, ``slow_lane.py`` and ``registry.py``, and nowhere else. A part that
-raises loses its own word on that one record: it is counted, told once, and everything else goes on.
+The fences around parts stand here, in ``drive.py``, ``outlet.py``, ``slow_lane.py`` and ``registry.py``, and nowhere else (``beside.py``
+and ``patience.py`` hand what is raised in a thread to whoever waits for it). A part that raises loses its own word on that one record:
+it is counted, told once, and everything else goes on.
 """
 
 from collections.abc import Iterable, Sequence

@@ -6,14 +6,15 @@ same object under the entry point group ``outwatch.detectors``, ``outwatch.enric
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from inspect import signature
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from outwatch.model.interfaces import Part
 
 Room = Literal["sensors", "enrichers", "lookups", "reputation", "detectors", "sinks"]
+_Settings = TypeVar("_Settings")
 
 
 def names(room: Room) -> list[str]:
@@ -42,6 +43,16 @@ def parts(room: Room, failed: Callable[[str, BaseException], None]) -> list[Part
         else:
             failed(point.name, TypeError("its entry point is no outwatch Part"))
     return list(found.values())
+
+
+def in_order(found: Iterable[tuple[Part, _Settings]]) -> list[tuple[Part, _Settings]]:
+    """Put each part behind those that it builds on (``Part.after``), else leave them as they are; a circle stays one."""
+    left, ordered = list(found), list[tuple[Part, _Settings]]()
+    while left:
+        names = {part.name for part, _ in left}
+        at = next((at for at, (part, _) in enumerate(left) if names.isdisjoint(part.after)), 0)
+        ordered.append(left.pop(at))
+    return ordered
 
 
 def build(part: Part, config: object, offers: Mapping[str, object]) -> Any:

@@ -25,15 +25,17 @@ def opened(path: Path, steps: Sequence[str], tell: Callable[[str], None]) -> sql
         require_own_file(path)
     except OutwatchError as error:
         raise StoreError(path, str(error)) from error
+    inode = path.stat().st_ino if path.exists() else None
     try:
         return _prepared(path, steps)
     except sqlite3.OperationalError as error:  # a full disk, no rights, locked: it may be whole
         raise StoreError(path, str(error)) from error
     except sqlite3.DatabaseError as error:
         aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
-        tell(f"{path}: {error}; it is kept as {aside.name}, and a new one begun")
         try:
-            _set_aside(path, aside)
+            if path.stat().st_ino == inode:  # else another process has just done so
+                _set_aside(path, aside)
+                tell(f"{path}: {error}; it is kept as {aside.name}, and a new one begun")
             return _prepared(path, steps)
         except (OSError, sqlite3.Error) as again:
             raise StoreError(path, str(again)) from again
@@ -44,14 +46,13 @@ def _prepared(path: Path, steps: Sequence[str]) -> sqlite3.Connection:
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     database = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(database.close)
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
         _check(database)
         _migrate(database, path, steps)
-    except BaseException:
-        database.close()
-        raise
+        undo.pop_all()
     return database
 
 
@@ -75,10 +76,9 @@ def _migrate(database: sqlite3.Connection, path: Path, steps: Sequence[str]) -> 
                 database.execute(statement)
             database.execute(f"PRAGMA user_version={at:d}")
         database.execute("COMMIT")
-    except BaseException:
+    finally:
         if database.in_transaction:
             database.execute("ROLLBACK")
-        raise
 
 
 def _set_aside(path: Path, aside: Path) -> None:

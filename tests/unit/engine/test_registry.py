@@ -101,3 +101,32 @@ def test_a_part_is_handed_what_it_names_and_nothing_else() -> None:
     assert registry.build(part(lambda config: config), "c", {"health": "h"}) == "c"
     with pytest.raises(TypeError):
         registry.build(part(make), "c", {})
+
+
+def ordered(*parts: tuple[str, tuple[str, ...]]) -> list[str]:
+    """Order parts of these names, each of which builds on others."""
+    return [
+        part.name
+        for part, _ in registry.in_order([(Part(name=name, config=PartConfig, build=dict, after=after), 0) for name, after in parts])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "order"),
+    [
+        ([("a", ()), ("b", ())], ["a", "b"]),
+        ([("a", ("c",)), ("b", ()), ("c", ("b",))], ["b", "c", "a"]),
+        ([("a", ("switched off",)), ("b", ())], ["a", "b"]),
+        ([("a", ("b",)), ("b", ("a",)), ("c", ("a",)), ("d", ())], ["d", "a", "b", "c"]),
+    ],
+    ids=["as they are", "behind those that they build on", "without one that is not there", "in a circle"],
+)
+def test_parts_stand_behind_those_that_they_build_on(parts: list[tuple[str, tuple[str, ...]]], order: list[str]) -> None:
+    assert ordered(*parts) == order
+
+
+def test_look_ups_have_what_they_build_on_in_front_of_them() -> None:
+    lookups, failed = collect("lookups")
+    assert not failed
+    order = [part.name for part, _ in registry.in_order([(part, 0) for part in lookups.values()])]
+    assert order.index("hashing") < order.index("packages") < order.index("changes")

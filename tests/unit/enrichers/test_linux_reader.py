@@ -10,6 +10,7 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("there is no /proc here", allow_module_level=True)
 
+from outwatch.engine.patience import Patience
 from outwatch.enrichers.process.linux import LinuxReader
 
 TICKS = 5_000
@@ -200,3 +201,38 @@ def test_the_very_same_file_seen_from_another_mount_namespace_is_nothing_odd(pro
     (folder / "ns" / "mnt").unlink()
     (folder / "ns" / "mnt").symlink_to("mnt:[2]")
     assert proc.reader().facts(70).state is None
+
+
+@pytest.mark.security
+@pytest.mark.parametrize(
+    ("link", "namespace", "told"),
+    [
+        ("/srv/tool", "mnt:[1]", ("/srv/tool", None)),
+        ("/srv/tool", "mnt:[2]", ("/srv/tool", "other_namespace")),
+        ("/srv/tool (deleted)", "mnt:[1]", ("/srv/tool", "deleted")),
+        ("/memfd:tool (deleted)", "mnt:[2]", ("/memfd:tool", "memfd")),
+    ],
+)
+def test_a_file_that_nobody_can_look_at_is_not_taken_for_ours_at_that_path(
+    proc: Proc, link: str, namespace: str, told: tuple[str, str | None]
+) -> None:
+    # Links that lead nowhere: so a file system answers whose server has gone.
+    folder = proc.add(70, exe=link)
+    (folder / "ns" / "mnt").unlink()
+    (folder / "ns" / "mnt").symlink_to(namespace)
+    facts = proc.reader().facts(70)
+    assert (facts.executable, facts.state) == told
+
+
+@pytest.mark.security
+def test_of_a_process_whose_arguments_are_never_given_the_rest_is_told(proc: Proc, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cmdline = proc.add(70, b"tool", exe=program, parent=12) / "cmdline"
+    cmdline.unlink()
+    os.mkfifo(cmdline)  # nobody writes into it
+    reader = proc.reader()
+    monkeypatch.setattr(reader, "_patience", Patience(0.01))
+    try:
+        facts = reader.facts(70)
+    finally:
+        os.close(os.open(cmdline, os.O_RDWR))  # whoever still waits for it goes on
+    assert (facts.name, facts.executable, facts.args, facts.user_name, facts.parent) == ("tool", program, None, "alice", 12)

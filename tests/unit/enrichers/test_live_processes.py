@@ -54,8 +54,9 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture
-def describe(connection: Make) -> Describe:
-    """Describe a pid as a live watch does, again and again with the same table."""
+def describe(connection: Make, monkeypatch: pytest.MonkeyPatch) -> Describe:
+    """Describe a pid as a live watch does, again and again with the same table; each time is a look of its own."""
+    monkeypatch.setattr("outwatch.enrichers.process._BELIEVED", -1.0)
     processes = Processes(PartConfig(), boot="b")
 
     def now(pid: int) -> Connection:

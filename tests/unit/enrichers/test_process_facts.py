@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import pytest
@@ -103,14 +103,57 @@ def test_facts_are_filled_in_and_read_once(book: Book, processes: Processes, con
     assert book.reads == 1
 
 
-def test_another_program_in_the_same_process_refreshes_the_facts(book: Book, processes: Processes, connection: Make) -> None:
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let so much time go by that a process is looked at again."""
+    now = time.time()
+    monkeypatch.setattr("outwatch.enrichers.process.time.time", lambda: now + 1)
+
+
+def test_another_program_in_the_same_process_refreshes_the_facts(
+    book: Book, processes: Processes, connection: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     book.add(7, name="shell", mark="/bin/sh")
     record = connection(process=known(processes, 7))
     processes.enrich(record)
     book.add(7, name="evil", mark="/tmp/evil")
+    later(monkeypatch)
     found = processes.enrich(record).process
     assert found is not None
     assert (found.name, found.executable) == ("evil", "/tmp/evil")
+
+
+def test_one_look_at_many_connections_is_one_look_at_their_process(
+    book: Book, processes: Processes, connection: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book.add(7)
+    looks: list[int] = []
+    mark = book.mark
+
+    def counting(pid: int) -> str | None:
+        looks.append(pid)
+        return mark(pid)
+
+    monkeypatch.setattr(book, "mark", counting)
+    now = time.time()
+    monkeypatch.setattr("outwatch.enrichers.process.time.time", lambda: now)
+    for number in range(100):
+        processes.enrich(connection(id=f"c{number}", process=known(processes, 7)))
+    assert looks == [7]
+    later(monkeypatch)
+    processes.enrich(connection(process=known(processes, 7)))
+    assert looks == [7, 7]
+
+
+@pytest.mark.security
+def test_a_connection_that_is_newer_than_the_look_is_one_more_look(book: Book, processes: Processes, connection: Make) -> None:
+    # The process may run another program by now, and that one have opened it.
+    book.add(7, name="good", mark="/usr/bin/good")
+    process = known(processes, 7)
+    processes.enrich(connection(process=process))
+    book.add(7, name="evil", mark="/tmp/evil")
+    older, newer = (connection(process=process, timestamp=datetime.now(UTC) + timedelta(seconds=late)) for late in (-60, 60))
+    names = [one.name for one in (processes.enrich(older).process, processes.enrich(newer).process) if one is not None]
+    assert names == ["good", "evil"]
 
 
 def test_arguments_missing_in_the_middle_of_an_execution_are_read_again(book: Book, processes: Processes, connection: Make) -> None:

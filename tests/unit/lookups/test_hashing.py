@@ -17,11 +17,14 @@ import pytest
 from msgspec.structs import replace
 
 from outwatch.engine.health import Health
+from outwatch.engine.patience import Patience
 from outwatch.enrichers.process import Processes
 from outwatch.lookups import hashing
 from outwatch.lookups.hashing import Hashing, HashingConfig, sha256_of
 from outwatch.model.interfaces import PartConfig
 from outwatch.model.records import Connection, Findings, Hash, Process
+
+from .asked import answered
 
 Make = Callable[..., Connection]
 SHELL, SLEEP = shutil.which("bash"), shutil.which("sleep")
@@ -44,6 +47,7 @@ class Living:
 def lookup(health: Health, monkeypatch: pytest.MonkeyPatch) -> Hashing:
     """Give a look-up that finds executables by their path, so that tests need no processes."""
     monkeypatch.setattr(hashing, "_path", lambda process: process.executable or "")
+    monkeypatch.setattr(hashing, "_is_there", lambda _pid: True)
     return Hashing(HashingConfig(most_mib=1), health=health, processes=Living())
 
 
@@ -54,18 +58,14 @@ def of(make: Make, path: Path | str | None, entity: str | None = "e1", pid: int 
 
 def found(lookup: Hashing, record: Connection) -> str | None:
     """Look a connection up as the slow lane does, and give the hash it has then."""
-    key = lookup.missing(record)
-    if key is not None:
-        asyncio.run(lookup.find(key, record))
-    process = lookup.enrich(record).process
+    process = answered(lookup, record).process
     return process.hash.sha256 if process and process.hash else None
 
 
 def test_the_checksum_is_added_once_it_is_known(lookup: Hashing, connection: Make, tmp_path: Path) -> None:
-    (tmp_path / "prog").write_bytes(b"content" * 400_000)
+    (tmp_path / "prog").write_bytes(b"content")
     record = of(connection, tmp_path / "prog")
     assert lookup.enrich(record) is record
-    Path(tmp_path / "prog").write_bytes(b"content")
     assert found(lookup, record) == hashlib.sha256(b"content").hexdigest()
     assert lookup.missing(record) is None
 
@@ -86,6 +86,41 @@ def test_a_file_changed_since_has_its_own_checksum(lookup: Hashing, connection: 
     os.utime(tmp_path / "prog", (1, 1))
     second = found(lookup, of(connection, tmp_path / "prog", "e2", pid=8))
     assert first != second == hashlib.sha256(b"two").hexdigest()
+
+
+def test_a_process_is_looked_at_once_for_all_its_connections(
+    lookup: Hashing, connection: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prog").write_bytes(b"content")
+    looks: list[int] = []
+    running = hashing.files.running
+
+    def counting(pid: int, *more: Any) -> Any:
+        looks.append(pid)
+        return running(pid, *more)
+
+    monkeypatch.setattr(hashing.files, "running", counting)
+    records = [replace(of(connection, tmp_path / "prog"), id=f"c{number}") for number in range(100)]
+    process = records[0].process
+    records = [replace(record, process=process) for record in records]
+    keys = {lookup.missing(lookup.enrich(record)) for record in records}
+    assert len(keys) == 1
+    assert looks == [7]
+    asyncio.run(lookup.find(keys.pop(), records[0]))
+    assert len({lookup.enrich(record).process for record in records}) == 1
+    assert looks == [7, 7]  # the second made sure that it is still that process
+
+
+def test_what_could_not_be_seen_of_a_process_is_looked_at_again_later(
+    lookup: Hashing, connection: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = of(connection, tmp_path / "prog")
+    assert lookup.missing(record) is None
+    (tmp_path / "prog").write_bytes(b"content")
+    assert lookup.missing(record) is None
+    now = time.monotonic()
+    monkeypatch.setattr("outwatch.lookups.hashing.time.monotonic", lambda: now + 2)
+    assert found(lookup, record) == hashlib.sha256(b"content").hexdigest()
 
 
 @pytest.mark.security
@@ -161,8 +196,11 @@ def test_the_checksum_of_a_pids_new_owner_is_not_given_to_the_old_one(health: He
 @pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc here")
 @pytest.mark.skipif(not SHELL or not SLEEP, reason="bash and sleep are missing")
-def test_a_program_put_in_the_place_of_another_and_executed_has_its_own_checksum(health: Health, connection: Make, tmp_path: Path) -> None:
+def test_a_program_put_in_the_place_of_another_and_executed_has_its_own_checksum(
+    health: Health, connection: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # One process, one path, two programs: the checksum of the first must not vouch for the second.
+    monkeypatch.setattr("outwatch.enrichers.process._BELIEVED", -1.0)  # each look is one of its own
     assert SHELL
     assert SLEEP
     path, after = str(tmp_path / "prog"), str(tmp_path / "after")
@@ -189,6 +227,19 @@ def test_a_program_put_in_the_place_of_another_and_executed_has_its_own_checksum
             assert look() == expected[SLEEP]
         finally:
             child.kill()
+
+
+@pytest.mark.security
+def test_a_program_without_a_path_of_its_own_is_named_with_its_checksum(lookup: Hashing, connection: Make, tmp_path: Path) -> None:
+    (tmp_path / "prog").write_bytes(b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+    record = of(connection, tmp_path / "prog")
+    for subject, named in (("memfd:tool script:/x", f"memfd:tool script:/x#{digest[:16]}"), ("/usr/bin/tool", "/usr/bin/tool")):
+        this = replace(record, outwatch=Findings(subject=subject))
+        found(lookup, this)
+        once = lookup.enrich(this)
+        assert once.outwatch.subject == named
+        assert lookup.enrich(once) is once
 
 
 def test_the_hash_in_a_record_that_is_right_already_changes_nothing(lookup: Hashing, connection: Make, tmp_path: Path) -> None:
@@ -219,135 +270,6 @@ def test_a_file_system_that_hangs_does_not_hang_the_end(
         forever.set()
 
 
-class Nobody:
-    """A table of processes that have all gone."""
-
-    def identify(self, pid: int, seen_at: float) -> Process | None:
-        return None
-
-
-def told(make: Make, path: Path, *, start: datetime, **findings: Any) -> Connection:
-    """Make a connection of a program that the kernel told of and that has gone; no pid is as high as its."""
-    process = Process(pid=2**31, executable=str(path), entity_id="gone", start=start)
-    return make(process=process, timestamp=start, outwatch=Findings(**{"attribution": "exact", **findings}))
-
-
-def later(path: Path, seconds: float = 1.0) -> datetime:
-    """Give a moment after the last change of a file and of the folder it is in."""
-    changed = max(path.stat().st_ctime, path.parent.stat().st_ctime)
-    return datetime.fromtimestamp(changed + seconds, UTC)
-
-
-@pytest.fixture
-def of_gone(health: Health, monkeypatch: pytest.MonkeyPatch) -> Hashing:
-    """Give a look-up for which two minutes have gone by since every change."""
-    monkeypatch.setattr(time, "time_ns", lambda: int((time.time() + 120) * 1e9))
-    return Hashing(HashingConfig(most_mib=1), health=health, processes=Nobody())
-
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel sensor is Linux's")
-
-
-@linux
-def test_a_program_that_has_gone_is_found_by_the_path_that_the_kernel_told(of_gone: Hashing, connection: Make, tmp_path: Path) -> None:
-    path = tmp_path / "prog"
-    path.write_bytes(b"content")
-    record = told(connection, path, start=later(path))
-    assert found(of_gone, record) == hashlib.sha256(b"content").hexdigest()
-    assert of_gone.missing(record) is None
-
-
-@linux
-@pytest.mark.security
-@pytest.mark.parametrize("change", ["content", "file", "folder", "back again"])
-def test_what_was_changed_since_the_program_began_is_not_hashed_in_its_place(
-    of_gone: Hashing, connection: Make, tmp_path: Path, change: str
-) -> None:
-    folder, other = tmp_path / "folder", tmp_path / "other"
-    tmp_path.chmod(0o777)  # others than root can exchange what is in it
-    for one, content in ((folder, b"evil"), (other, b"good")):
-        one.mkdir()
-        (one / "prog").write_bytes(content)
-    path = folder / "prog"
-    began = later(path, 0.03)
-    while datetime.now(UTC) <= began:  # what comes now is later, also by the clock of the file system
-        pass
-    before = path.stat()
-    if change == "content":
-        path.write_bytes(b"good")
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    elif change == "file":
-        os.replace(other / "prog", path)
-    elif change == "folder":
-        folder.rename(tmp_path / "away")
-        other.rename(folder)
-    else:
-        path.unlink()
-        os.symlink(other / "prog", path)
-    record = told(connection, path, start=began)
-    assert found(of_gone, record) is None
-    assert of_gone.missing(record) is None, "it is not asked again and again"
-
-
-@linux
-@pytest.mark.security
-@pytest.mark.parametrize(
-    "findings", [{"executable": "replaced"}, {"executable": "other_namespace"}, {"executable": "deleted"}, {"attribution": "inferred"}]
-)
-def test_a_path_is_not_followed_unless_the_kernel_vouches_for_it(
-    of_gone: Hashing, connection: Make, tmp_path: Path, findings: dict[str, Any]
-) -> None:
-    path = tmp_path / "prog"
-    path.write_bytes(b"content")
-    assert of_gone.missing(told(connection, path, start=later(path), **findings)) is None
-
-
-@linux
-@pytest.mark.security
-@pytest.mark.parametrize("kind", ["link in the way", "pipe", "missing", "relative"])
-def test_a_path_that_leads_to_no_plain_file_gives_no_checksum(of_gone: Hashing, connection: Make, tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "folder" / "prog"
-    path.parent.mkdir()
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "link in the way":
-        path.write_bytes(b"x")
-        (tmp_path / "link").symlink_to(path.parent)
-        path = tmp_path / "link" / "prog"
-    elif kind == "relative":
-        path = Path("prog")
-    record = told(connection, path, start=datetime.now(UTC))
-    assert found(of_gone, record) is None
-    assert of_gone.missing(record) is None
-
-
-@linux
-def test_one_look_serves_all_that_ran_before_it(
-    of_gone: Hashing, connection: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "prog"
-    path.write_bytes(b"content")
-    digest = found(of_gone, told(connection, path, start=later(path)))
-    monkeypatch.setattr(hashing, "sha256_of", lambda *_: pytest.fail("hashed again"))
-    second = told(connection, path, start=later(path, 2.0))
-    assert of_gone.missing(second) is None
-    assert found(of_gone, second) == digest
-    after_the_look = told(connection, path, start=datetime.fromtimestamp(time.time() + 500, UTC))
-    assert of_gone.missing(after_the_look) is not None, "somebody may have changed it in between"
-    assert found(of_gone, after_the_look) is None
-
-
-@linux
-def test_a_program_too_large_is_counted_also_when_it_has_gone(of_gone: Hashing, health: Health, connection: Make, tmp_path: Path) -> None:
-    path = tmp_path / "prog"
-    with open(path, "wb") as file:
-        file.truncate((1 << 20) + 1)
-    record = told(connection, path, start=later(path))
-    assert found(of_gone, record) is None
-    assert health.not_checked == {"executable too large to hash": 1}
-    assert of_gone.missing(record) is None
-
-
 @pytest.mark.parametrize("path", ["there", "not there"])
 def test_a_checksum_that_came_with_a_record_stays(lookup: Hashing, connection: Make, tmp_path: Path, path: str) -> None:
     (tmp_path / "there").write_bytes(b"what a watcher without rights finds")
@@ -359,7 +281,7 @@ def test_a_checksum_that_came_with_a_record_stays(lookup: Hashing, connection: M
 
 @pytest.mark.security
 @pytest.mark.integration
-@linux
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel sensor is Linux's")
 @pytest.mark.skipif(not SHELL or not SLEEP, reason="bash and sleep are missing")
 def test_a_program_executed_later_is_not_hashed_as_the_one_that_the_kernel_told_of(health: Health, connection: Make) -> None:
     assert SHELL
@@ -375,6 +297,22 @@ def test_a_program_executed_later_is_not_hashed_as_the_one_that_the_kernel_told_
         finally:
             child.kill()
     assert digest == hashlib.sha256(Path(SHELL).read_bytes()).hexdigest()
+
+
+@pytest.mark.security
+def test_a_look_at_a_file_that_never_ends_is_told_once_and_asked_of_nobody(
+    lookup: Hashing, health: Health, connection: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forever = threading.Event()
+    monkeypatch.setattr(hashing.files, "running", lambda *_: forever.wait(60) and None)
+    monkeypatch.setattr(lookup, "_patience", Patience(0.01))
+    record = of(connection, tmp_path / "prog")
+    try:
+        assert lookup.missing(record) is None
+        assert lookup.enrich(record) is record
+        assert health.problems == [f"{tmp_path}/prog: its file system does not answer; what runs from there is not hashed"]
+    finally:
+        forever.set()
 
 
 def test_a_file_that_never_answers_is_given_up(

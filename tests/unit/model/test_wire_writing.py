@@ -10,6 +10,7 @@ import pytest
 from outwatch.model import wire
 from outwatch.model.records import (
     AutonomousSystem,
+    Changed,
     Connection,
     Destination,
     Detection,
@@ -71,6 +72,8 @@ def test_why_a_process_is_unknown_is_an_object(connection: MAKE) -> None:
         Connection(id="c1", timestamp=FULL, event=Event(end=WHOLE)),
         Connection(id="c1", timestamp=FULL, process=Process(start=FULL, parent=Process(start=WHOLE))),
         Connection(id="c1", timestamp=FULL, outwatch=Findings(reputation=(Reputation(provider="p", state="clean", checked_at=WHOLE),))),
+        Connection(id="c1", timestamp=FULL, outwatch=Findings(changed=Changed(first_seen=WHOLE))),
+        Connection(id="c1", timestamp=FULL, outwatch=Findings(changed=Changed(last_seen=WHOLE))),
         Question(id="q1", timestamp=WHOLE),
         EventsLost(layer="ring", count=1, from_=WHOLE),
         EventsLost(layer="ring", count=1, until=WHOLE),

@@ -1,15 +1,17 @@
 """What an explanation says of the program behind a connection."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from outwatch.detectors.allow_list import mistakes
-from outwatch.model.records import Connection, Container, Detection, Findings, Login, Package, Process, Script
+from outwatch.model.records import Changed, Connection, Container, Detection, Findings, Login, Package, Process, Script
 from outwatch.views.terminal.explain import explanation
 
 Make = Callable[..., Connection]
+WHEN = datetime(2025, 7, 9, 10, tzinfo=UTC)
 
 
 def said(make: Make, *, container: Container | None = None, **findings: Any) -> list[str]:
@@ -27,6 +29,8 @@ def said(make: Make, *, container: Container | None = None, **findings: Any) -> 
         ({"package": Package(name="curl", version="7.88", matches=True)}, "package: curl 7.88 (unchanged)"),
         ({"package": Package(name="curl", matches=False)}, "package: curl (CHANGED: this is not the file that the package brought)"),
         ({"package": Package(name="curl", version="1")}, "package: curl 1 (no checksum to compare)"),
+        ({"changed": Changed(sha256="ab12", last_seen=WHEN)}, "before: another file, sha256 ab12, seen until 2025-07-09 10:00 UTC"),
+        ({"changed": Changed(sha256="ab12", by_package=True)}, "before: another file, sha256 ab12 (an update of the package)"),
         ({"subject": "/usr/bin/python* script:/opt/x.py"}, "program: /usr/bin/python* script:/opt/x.py"),
         ({"unit": "user@1000.service", "user_unit": "sync.service"}, "unit: user@1000.service / sync.service"),
         ({"started_by": "cron"}, "begun by: cron"),
@@ -44,8 +48,8 @@ def test_a_container_is_said_with_what_runs_it(connection: Make) -> None:
 
 
 def test_what_is_not_known_is_not_said(connection: Make) -> None:
-    empty = said(connection, script=Script(), package=Package(), login=Login())
-    labels = {"runs", "package", "program", "begun by", "unit", "container", "pod", "login"}
+    empty = said(connection, script=Script(), package=Package(), changed=Changed(), login=Login())
+    labels = {"runs", "package", "before", "program", "begun by", "unit", "container", "pod", "login"}
     assert not labels & {line.partition(":")[0] for line in empty}
 
 

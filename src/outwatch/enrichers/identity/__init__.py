@@ -16,7 +16,7 @@ from outwatch.enrichers.identity.subject import subject_of
 from outwatch.enrichers.identity.units import NOWHERE, Place, place_of
 from outwatch.guard.text import cleaned
 from outwatch.model.interfaces import Part, PartConfig, ProcessTable
-from outwatch.model.records import Connection, Container, FileState, Login, Process, Script, StartedBy, User
+from outwatch.model.records import Connection, Container, FileState, Findings, Login, Process, Script, StartedBy, User
 
 _REMEMBERED = 8_000
 _MOST = 1 << 16  # bytes of a file that are read
@@ -40,6 +40,7 @@ class _Told:
 
     process: Process
     state: FileState | None
+    cgroup: str | None
     subject: str | None
     script: Script | None
     place: Place
@@ -69,8 +70,8 @@ class Identity:
             return connection
         findings = connection.outwatch
         told = self._told.get(id(process))
-        if told is None or told.state != findings.executable:
-            told = self._tell(process, findings.executable, connection.user)
+        if told is None or (told.state, told.cgroup) != (findings.executable, findings.cgroup):
+            told = self._tell(process, findings, connection.user)
             self._told[id(process)] = told
             if len(self._told) > _REMEMBERED:
                 self._told.popitem(last=False)
@@ -90,8 +91,11 @@ class Identity:
         name = connection.container.name if connection.container and connection.container.id == place.container else None
         return replace(connection, outwatch=findings, container=Container(id=place.container, name=name, runtime=place.runtime))
 
-    def _tell(self, process: Process, state: FileState | None, user: User | None) -> _Told:
+    def _tell(self, process: Process, findings: Findings, user: User | None) -> _Told:
+        state = findings.executable
         origin = self._origin(process, user, foreign=state == "other_namespace")
+        if findings.cgroup is not None:  # where it was when it called, also if it has gone
+            origin = replaced(origin, place=place_of(f"0::{findings.cgroup}"))
         path, script = process.executable, None
         if path is not None:
             script = script_of(path, process.args or (), process.working_directory or origin.directory)
@@ -99,7 +103,7 @@ class Identity:
         if path is not None:
             subject = subject_of(path, state, script, origin.place, process.hash.sha256 if process.hash else None)
         beginning = started_by(origin.place, origin.session, process)
-        return _Told(process, state, subject, script, origin.place, origin.login, beginning)
+        return _Told(process, state, findings.cgroup, subject, script, origin.place, origin.login, beginning)
 
     def _origin(self, process: Process, user: User | None, *, foreign: bool) -> _Origin:
         """Give what the system says of a process, from memory if it was read while the process ran this program."""

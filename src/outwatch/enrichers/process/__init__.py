@@ -15,6 +15,7 @@ from outwatch.model.interfaces import Part, PartConfig
 from outwatch.model.records import Connection, FileState, Process, User
 
 _REMEMBERED = 4_000
+_BELIEVED = 0.5  # seconds after a look at a process in which connections that were there by then are not a reason for another one
 _LATE = 0.011  # seconds: start times are told in clock ticks of 10 ms
 
 
@@ -27,6 +28,7 @@ class _Remembered:
 
     mark: str | None
     described: _Described
+    looked: float  # seconds since the epoch
 
 
 class Reader(Protocol):
@@ -97,7 +99,8 @@ class Processes:
         """Describe a process by what can be read of it now."""
         findings = connection.outwatch
         with self._lock:
-            described, user, state = self._describe(process, told=findings.attribution == "exact" and process.executable is not None)
+            told = findings.attribution == "exact" and process.executable is not None
+            described, user, state = self._describe(process, connection.timestamp.timestamp(), told=told)
         if described.executable is None and process.executable is not None:  # we may not look, but somebody did
             return self._completed(connection, process)
         if described is process:
@@ -153,14 +156,18 @@ class Processes:
                 self._older.popitem(last=False)
         return replace(process, parent=known)
 
-    def _describe(self, process: Process, *, told: bool) -> _Described:
+    def _describe(self, process: Process, seen_at: float, *, told: bool) -> _Described:
         """Read a process, or remember it; of what the kernel has ``told`` it would have told too that another program runs."""
         identity, pid = process.entity_id or "", process.pid or 0
         known = self._known.get(identity)
         if told and known is not None and known.mark is not None and known.described[0].executable == process.executable:
             return known.described
+        now = time.time()
+        if known is not None and known.mark is not None and max(seen_at, now - _BELIEVED) <= known.looked <= now:
+            return known.described  # one look at many connections is one look at their process
         mark = self._reader.mark(pid)
         if known is not None and (mark is None or mark == known.mark):
+            known.looked = now
             return known.described
         facts = self._reader.facts(pid)
         birth = self._reader.birth(pid)
@@ -179,7 +186,7 @@ class Processes:
         user = User(id=facts.user_id, name=facts.user_name) if facts.user_id or facts.user_name else None
         # Facts without arguments may come from the middle of an exec: they are read again the next time.
         whole = facts.args is not None or facts.executable is None
-        self._known[identity] = _Remembered(facts.mark if whole else None, (described, user, facts.state))
+        self._known[identity] = _Remembered(facts.mark if whole else None, (described, user, facts.state), now)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return described, user, facts.state

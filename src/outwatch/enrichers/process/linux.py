@@ -3,9 +3,13 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+from outwatch.engine.patience import Patience
 from outwatch.enrichers.process.facts import Birth, Facts, bounded_args
+from outwatch.guard.mounts import Mounts
 from outwatch.guard.text import cleaned
 from outwatch.model.records import FileState
 
@@ -17,10 +21,17 @@ _USERS_AGAIN = 1.0  # seconds until the file of accounts is looked at again
 _MOST_CMDLINE = 1 << 18
 _MARKED = 4096  # bytes of the arguments that tell one program from the next
 _DELETED = " (deleted)"
+_DOUBTFUL = 0.2  # seconds for a file system whose server may be gone
+
+_Answer = TypeVar("_Answer")
 
 
 class LinuxReader:
-    """Reads processes through /proc; whatever can't be read is ``None``."""
+    """Reads processes through /proc; whatever can't be read is ``None``.
+
+    The file that a process runs may lie on a file system that never answers, and its arguments in memory that somebody else fills: both
+    are looked at with patience, and count as what can't be read.
+    """
 
     def __init__(self, proc: str = "/proc", passwd: str = "/etc/passwd") -> None:  # noqa: S107 - no password
         """Read below ``proc``; names of users come from the file ``passwd``, never from a network directory."""
@@ -30,22 +41,23 @@ class LinuxReader:
         self._users_read = -_USERS_AGAIN
         self._tick = os.sysconf("SC_CLK_TCK")
         self._mount_namespace = _link(f"{proc}/self/ns/mnt")
+        self._mounts = Mounts()
+        self._patience = Patience()
 
     def birth(self, pid: int) -> Birth | None:
         """Give the process that has ``pid`` now."""
-        fields = self._stat(pid)
-        if fields is None:
+        ticks = self._start(pid)
+        if ticks is None:
             return None
-        ticks = int(fields[_START_TIME])
         boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
         return Birth(pid, boot + ticks / self._tick, str(ticks))
 
     def mark(self, pid: int) -> str | None:
         """Give what changes when the process executes another program or script: its file and its arguments."""
         link = _link(f"{self._proc}/{pid}/exe")
-        args = _read(f"{self._proc}/{pid}/cmdline", _MARKED)
+        args = self._cmdline(pid, _MARKED)
         try:
-            file = os.stat(f"{self._proc}/{pid}/exe")
+            file = self._running(pid, link)
         except OSError:
             return None if args is None else f"{link}|{hash(args)}"
         return f"{link}|{file.st_dev}|{file.st_ino}|{file.st_mtime_ns}|{hash(args)}"
@@ -70,6 +82,10 @@ class LinuxReader:
             mark=mark,
         )
 
+    def _start(self, pid: int) -> int | None:
+        fields = self._stat(pid)
+        return int(fields[_START_TIME]) if fields else None
+
     def _stat(self, pid: int) -> list[str] | None:
         raw = _read(f"{self._proc}/{pid}/stat", 4096)
         if raw is None:
@@ -83,20 +99,36 @@ class LinuxReader:
         if link is None:
             return None, None
         try:
-            running = os.stat(f"{self._proc}/{pid}/exe")
-        except OSError:
-            return cleaned(link), None
-        if _is_file(link, running):
-            return cleaned(link), None
+            state: FileState | None = "replaced"
+            running = self._running(pid, link)
+            if self._ask(pid, lambda: _is_file(link, running), link):
+                return cleaned(link), None
+        except OSError:  # whoever runs the file system chose not to say; in our own mounts the path is the kernel's word
+            state = None
         # A file may really be called "x (deleted)"; it would be the one that runs. This one has lost this name at least.
         if link.endswith(_DELETED):
             path = link.removesuffix(_DELETED)
             return cleaned(path), "memfd" if path.startswith("/memfd:") else "deleted"
         elsewhere = _link(f"{self._proc}/{pid}/ns/mnt") != self._mount_namespace
-        return cleaned(link), "other_namespace" if elsewhere else "replaced"
+        return cleaned(link), "other_namespace" if elsewhere else state
+
+    def _running(self, pid: int, link: str | None) -> os.stat_result:
+        """Look at the file that a process runs; ``OSError`` also if nobody answers."""
+        return self._ask(pid, lambda: os.stat(f"{self._proc}/{pid}/exe"), link)
+
+    def _cmdline(self, pid: int, most: int) -> bytes | None:
+        try:
+            return self._ask(pid, lambda: _read(f"{self._proc}/{pid}/cmdline", most))
+        except TimeoutError:
+            return None
+
+    def _ask(self, pid: int, question: Callable[[], _Answer], path: str | None = None) -> _Answer:
+        """Ask about a process or the file at a path, with less patience where the file system is known to be one that may hang."""
+        doubtful = path is not None and self._mounts.may_hang(os.fsencode(path))
+        return self._patience.ask(question, lambda: (pid, self._start(pid), path), _DOUBTFUL if doubtful else None)
 
     def _args(self, pid: int) -> tuple[str, ...] | None:
-        raw = _read(f"{self._proc}/{pid}/cmdline", _MOST_CMDLINE)
+        raw = self._cmdline(pid, _MOST_CMDLINE)
         if not raw:
             return None
         args = raw.removesuffix(b"\0").split(b"\0")

@@ -2,25 +2,22 @@
 
 A package is claimed only for the very file that runs: nothing is odd about its path (``outwatch.executable``), and what is at that path has
 the checksum of what runs (``process.hash.sha256``). So a copy, a memfd or a file laid over another in other mounts is never a package's.
-What runs under no path of its own gets the beginning of its checksum into its name instead (``outwatch.subject``).
 """
 
 import asyncio
-import hashlib
-import os
-import stat
 import sys
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from outwatch.engine.beside import beside
 from outwatch.engine.health import Health
 from outwatch.errors import LookupFailed
+from outwatch.guard.checksums import checksums
 from outwatch.guard.text import printable
 from outwatch.lookups.packages.apk import Apk
 from outwatch.lookups.packages.claims import Claim, Database, DatabaseBroken, Root
@@ -28,11 +25,9 @@ from outwatch.lookups.packages.dpkg import Dpkg
 from outwatch.lookups.packages.pacman import Pacman
 from outwatch.lookups.packages.rpm import Rpm
 from outwatch.model.interfaces import Part, PartConfig
-from outwatch.model.programs import marked
 from outwatch.model.records import Connection, Package
 
 _REMEMBERED = 4_000
-_PIECE = 1 << 20
 _LONGEST = 60.0  # seconds that one look may take
 _AGAIN = 3600.0  # seconds until a package is looked up again
 _SOON = 60.0  # the same where something is not as it should be: an update may be under way
@@ -71,20 +66,26 @@ class Packages:
         program, findings = _program(connection), connection.outwatch
         answer = self._answers.get(program) if program is not None else None
         package = answer.package if answer is not None else None
-        subject = findings.subject
-        if program is None and subject is not None and connection.process is not None and connection.process.hash is not None:
-            subject = marked(subject, connection.process.hash.sha256 or "")
-        if package is findings.package and subject is findings.subject:
-            return connection
-        return replace(connection, outwatch=replace(findings, package=package, subject=subject))
+        return connection if package is findings.package else replace(connection, outwatch=replace(findings, package=package))
 
     def missing(self, connection: Connection) -> Hashable | None:
         """Name the program if its package is not known, or was found too long ago."""
         program = _program(connection)
+        return program if program is not None and self._is_due(program) else None
+
+    def _is_due(self, program: _Program) -> bool:
+        answer = self._answers.get(program)
+        return answer is None or answer.until < time.monotonic()
+
+    async def owner(self, connection: Connection) -> Package | None:
+        """Give the package that a connection's program belongs to, as soon as that is known (``LookupFailed``)."""
+        program = _program(connection)
         if program is None:
             return None
+        if self.missing(connection) is not None:
+            await self.find(program, connection)
         answer = self._answers.get(program)
-        return program if answer is None or answer.until < time.monotonic() else None
+        return answer.package if answer is not None else None
 
     async def find(self, key: Hashable, _connection: Connection) -> None:
         """Look for the package in another thread, together with all that wait by then."""
@@ -92,9 +93,9 @@ class Packages:
             return
         self._waiting[key] = None
         async with self._turn:
-            if key not in self._waiting:
+            together, self._waiting = [program for program in self._waiting if self._is_due(program)], {}
+            if not together:
                 return
-            together, self._waiting = list(self._waiting), {}
             try:
                 found = await beside(lambda: self._look(together), _LONGEST, "packages")
             except TimeoutError:
@@ -126,7 +127,7 @@ class Packages:
     def _package(self, program: _Program, claim: Claim) -> Package | None:
         """Claim a package for a program if what runs is what lies at its path."""
         algorithms = {"sha256", claim.algorithm or "sha256"}
-        digests = _digests(self._root.at(program.path), algorithms)
+        digests = checksums(self._root.at(program.path), algorithms)
         if digests.get("sha256") != program.sha256:
             return None
         matches = digests.get(claim.algorithm) == claim.digest if claim.algorithm else None
@@ -142,30 +143,4 @@ def _program(connection: Connection) -> _Program | None:
     return _Program(path, process.hash.sha256) if path.startswith("/") and sys.platform == "linux" else None
 
 
-def _digests(path: str, algorithms: Collection[str]) -> dict[str, str]:
-    """Read a plain file once for several checksums; none if that can't be done, or it changed meanwhile."""
-    flags = os.O_RDONLY
-    for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):
-        flags |= getattr(os, name, 0)
-    try:
-        descriptor = os.open(path, flags)
-    except (OSError, ValueError):
-        return {}
-    try:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            return {}
-        sums: dict[str, Any] = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
-        while piece := os.read(descriptor, _PIECE):
-            for one in sums.values():
-                one.update(piece)
-        after = os.fstat(descriptor)
-    except OSError:
-        return {}
-    finally:
-        os.close(descriptor)
-    same = (before.st_size, before.st_mtime_ns, before.st_ctime_ns) == (after.st_size, after.st_mtime_ns, after.st_ctime_ns)
-    return {name: one.hexdigest() for name, one in sums.items()} if same else {}
-
-
-PART = Part(name="packages", config=PartConfig, build=Packages, live_only=True)
+PART = Part(name="packages", config=PartConfig, build=Packages, live_only=True, after=("hashing",))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from outwatch.engine.health import Health
 from outwatch.errors import LookupFailed
@@ -85,18 +84,6 @@ def test_a_disguised_executable_is_not_even_looked_up(lookup: Packages, connecti
 
 
 @pytest.mark.security
-def test_a_program_without_a_path_of_its_own_is_named_with_its_checksum(lookup: Packages, connection: Make) -> None:
-    record = of(connection, "/memfd:tool", state="memfd")
-    named = replace(record, outwatch=replace(record.outwatch, subject="memfd:tool script:/x"))
-    digest = hashlib.sha256(TOOL).hexdigest()
-    once = lookup.enrich(named)
-    assert once.outwatch.subject == f"memfd:tool script:/x#{digest[:16]}"
-    assert lookup.enrich(once) is once
-    honest = of(connection)
-    assert lookup.enrich(replace(honest, outwatch=replace(honest.outwatch, subject="/usr/bin/tool"))).outwatch.subject == "/usr/bin/tool"
-
-
-@pytest.mark.security
 @pytest.mark.parametrize("kind", ["copy", "link", "hard link"])
 def test_a_copy_elsewhere_belongs_to_nobody(lookup: Packages, connection: Make, tmp_path: Path, kind: str) -> None:
     original, copy = tmp_path / "usr/bin/tool", tmp_path / "copy"
@@ -148,6 +135,31 @@ def test_programs_that_wait_together_are_looked_for_in_one_go(
     assert sum(asked) == 31
     assert len(asked) <= 2  # the first begins by itself, the others wait for it
     assert lookup.enrich(records[-1]).outwatch.package is not None
+
+
+def test_whoever_builds_on_packages_waits_for_the_word_and_has_nothing_looked_for_twice(
+    lookup: Packages, connection: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    look = lookup._look
+
+    def counting(programs: Any) -> Any:
+        asked.append(len(programs))
+        return look(programs)
+
+    monkeypatch.setattr(lookup, "_look", counting)
+    record = of(connection)
+
+    async def both() -> tuple[Package | None, Package | None]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(lookup.find(lookup.missing(record), record))
+            early = group.create_task(lookup.owner(record))
+        return early.result(), await lookup.owner(record)
+
+    package = Package(name="tools", version="1.5-3", manager="dpkg", matches=True)
+    assert asyncio.run(both()) == (package, package)
+    assert asked == [1]
+    assert asyncio.run(lookup.owner(of(connection, content=None))) is None
 
 
 def test_an_answer_is_asked_again_after_its_time_and_serves_until_then(

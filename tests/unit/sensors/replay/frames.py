@@ -2,12 +2,14 @@
 
 import struct
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Literal, NamedTuple
 
 CLIENT, SERVER = "192.168.1.10", "198.51.100.7"
 SECOND = 1_000_000_000
-START = 1_700_000_000 * SECOND  # 2023-11-14T22:13:20Z
+START = 1_700_000_000 * SECOND
+BEGAN = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)  # the same
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 Order = Literal["<", ">"]
 
@@ -77,6 +79,14 @@ class Side(NamedTuple):
     def other(self, protocol: int, payload: bytes, at: float = 0.0) -> Frame:
         """Send the payload of another protocol."""
         return Frame(ethernet(ip(payload, protocol, (self.here[0], self.there[0]))), START + round(at * SECOND))
+
+
+WEB = Side((CLIENT, 40_000), (SERVER, 443))
+
+
+def after(seconds: float) -> datetime:
+    """Give the time so many seconds after the start."""
+    return BEGAN + timedelta(seconds=seconds)
 
 
 def conversation(side: Side, say: Sequence[bytes], answer: Sequence[bytes], at: float = 0.0) -> list[Frame]:

@@ -12,6 +12,8 @@ from outwatch.model.records import Connection, EventsLost, Observation, Question
 from outwatch.net.addresses import Scopes, parse_network
 from outwatch.sensors.replay import Form, Replay
 
+from . import frames
+
 # In ``shared/data`` beside this repository or where TEST_MATERIAL says.
 MATERIAL = Path(os.environ.get("TEST_MATERIAL") or Path(__file__).parents[5] / "shared" / "data")
 
@@ -47,6 +49,12 @@ def read(*paths: Path | str, form: Form = "auto", internal: str | None = None) -
     sensor.check()
     found = [one for batch in sensor.observe(threading.Event()) for one in batch]
     return Read(found, broken, list(sensor.blind()))
+
+
+def captured(tmp_path: Path, packets: list[frames.Frame], internal: str | None = None) -> Read:
+    """Read these packets from a file."""
+    (tmp_path / "x.pcap").write_bytes(frames.pcap(packets))
+    return read(tmp_path / "x.pcap", internal=internal)
 
 
 def material(name: str) -> Path:
