@@ -6,13 +6,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from msgspec.structs import replace
 
 from outwatch.engine import config as configuration
 from outwatch.errors import RuleError
 from outwatch.model.records import Connection, Destination, Event, Findings, Network, Process, Source, User
 
+# The same examples every time, however busy the machine is: chance is for make fuzz.
+settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+KERNEL = "tests/kernel/"
+
 WHEN = datetime(2025, 7, 10, 17, 42, 1, 250000, UTC)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of the kernel sensor in one worker, one after another: it sees the storms of all others on this machine.
+
+    By their place, for the marks of groups get lost between pytest 9.2 and pytest-xdist 3.8 (``--dist loadgroup``).
+    """
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = lambda node: KERNEL if node.startswith(KERNEL) else node
+    return scheduler
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from outwatch.engine import registry
 from outwatch.engine.health import Health
 from outwatch.engine.registry import Room
 from outwatch.errors import RuleError, SensorUnavailable
-from outwatch.model.interfaces import Detector, Enricher, Field, Lookup, Part, Sensor, Sink
+from outwatch.model.interfaces import Detector, Enricher, Field, Lookup, NoOwners, Part, Sensor, Sink
 from outwatch.model.records import (
     Connection,
     Destination,
@@ -87,8 +87,10 @@ def build(part: Part, tmp_path: Path) -> Any:
         "paths": [],
         "broken": lambda _problem: None,
         "processes": Nobody(),
+        "owners": NoOwners(),
+        "state": tmp_path / "state",
         "path": tmp_path / "out",
-        "resolvers": frozenset(),
+        "resolvers": tuple,
         "namespace": None,
         "level": "low",
     }

@@ -45,9 +45,9 @@ class Child:
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\n")
 
-    def line(self, wanted: Callable[[str], bool] = anything, within: float = LONG) -> str:
+    def line(self, wanted: Callable[[str], bool] = anything) -> str:
         """Read lines up to the first that is wanted."""
-        limit = time.monotonic() + within
+        limit = time.monotonic() + LONG
         while True:
             self.lines.append(self._next(limit))
             if wanted(self.lines[-1]):
@@ -65,22 +65,30 @@ class Child:
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode("utf-8")
 
-    def wait_for_error(self, text: str, within: float = LONG) -> None:
-        """Wait until standard error holds a text."""
-        limit = time.monotonic() + within
-        while text not in self._read_errors():
-            assert time.monotonic() < limit, f"no {text!r} on standard error: {self._read_errors()}"
+    def until(self, is_so: Callable[[], object], what: str) -> None:
+        """Wait until something is so that this program, or what it is made to do, brings about."""
+        limit = time.monotonic() + LONG
+        while True:
+            over = self.process.poll() is not None
+            if is_so():
+                return
+            assert not over, f"it ended, without {what}; standard error: {self._read_errors()}"
+            assert time.monotonic() < limit, f"no {what}; standard error: {self._read_errors()}"
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=0.05)
+                self.process.wait(timeout=0.02)
 
-    def end(self, number: int | None = None, within: float = LONG) -> int:
+    def wait_for_error(self, text: str) -> None:
+        """Wait until standard error holds a text."""
+        self.until(lambda: text in self._read_errors(), repr(text))
+
+    def end(self, number: int | None = None) -> int:
         """Send a signal if one is given, close its input, and wait; gives the exit code."""
         if self._errors.closed:
             return self.process.returncode
         if number is not None:
             self.process.send_signal(number)
         try:
-            out, _ = self.process.communicate(timeout=within)
+            out, _ = self.process.communicate(timeout=LONG)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()

@@ -14,21 +14,14 @@ from typing import Any
 import pytest
 
 from .child import LONG, Child
-from .lab import NOBODY, Caller, Lab, missing_for_lab, python_for_nobody
+from .lab import NOBODY, Caller, Lab, python_for_nobody, standing_lab
 
 
 @pytest.fixture
 def lab(own_folders: Path) -> Iterator[Lab]:
     """Build the lab anew for each test: what closes in one must not linger in the next."""
-    reason = missing_for_lab()
-    if reason:
-        pytest.skip(reason)
-    lab = Lab()
-    try:
-        lab.build()
+    with standing_lab() as lab:
         yield lab
-    finally:
-        lab.tear_down()
 
 
 @pytest.fixture

@@ -4,14 +4,17 @@
 and swallows what is sent to 203.0.113.99.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import outwatch
 
@@ -66,6 +69,24 @@ for line in sys.stdin:
     print(json.dumps(wanted), flush=True)
 """
 """A client: each line it gets is a list of targets to connect to, or what to do; it answers with its ports."""
+
+
+SHARED_PORT = """
+import socket, sys
+def shared():
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return one
+out, door = shared(), shared()
+out.bind(("192.0.2.1", 0))
+door.bind(("192.0.2.1", out.getsockname()[1]))
+door.listen()
+out.setblocking(bool(int(sys.argv[2])))
+out.connect_ex((sys.argv[1], 443))
+print(out.getsockname()[1], flush=True)
+input()
+"""
+"""ADDRESS WAITS: connects from a port at which it listens too, and waits for the answer or not."""
 
 
 class Caller(Child):
@@ -135,6 +156,20 @@ class Lab:
         done = self.outwatch(*arguments, "--jsonl", env=env)
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@contextlib.contextmanager
+def standing_lab() -> Iterator[Lab]:
+    """Build a lab that stands until the block ends, or skip the test where that can't be done."""
+    reason = missing_for_lab()
+    if reason:
+        pytest.skip(reason)
+    lab = Lab()
+    try:
+        lab.build()
+        yield lab
+    finally:
+        lab.tear_down()
 
 
 def outwatch_command(*arguments: str) -> list[str]:

@@ -36,7 +36,7 @@ def _make_docs(folder: Path, docs: Path = DOCS) -> subprocess.CompletedProcess[s
     settings = {"VENV": ready.parent, "BIN": Path(sys.executable).parent, "DOCS": docs, "SITE": folder / "site"}
     return subprocess.run(
         ["make", "--no-print-directory", "docs", *(f"{name}={value}" for name, value in settings.items())],
-        cwd=ROOT, env={**env, "LC_ALL": "C.UTF-8"}, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, env={**env, "LC_ALL": "C.UTF-8"}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

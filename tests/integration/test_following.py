@@ -1,6 +1,7 @@
 """What is told of connections that come and go while outwatch watches."""
 
 import json
+import os
 import signal
 import sys
 import time
@@ -52,8 +53,8 @@ def test_opening_and_closing_are_told_as_they_happen(watcher: Watchers, caller: 
 
 
 def test_a_scan_over_time_gives_each_connection_once_with_its_last_state(watcher: Watchers, caller: Callers) -> None:
-    client, scan = caller(), watcher("scan", "--for", "5s", "--jsonl")
-    _wait_for_handler(scan.pid, signal.SIGINT)
+    client, scan = caller(), watcher("scan", "--for", "1h", "--jsonl")
+    _until_it_handles(scan, signal.SIGINT)
     # The scan prints nothing before its end, so a watch of the same rhythm tells when both have looked.
     watch = watcher("watch", "--jsonl")
     ready(watch, client)
@@ -61,7 +62,7 @@ def test_a_scan_over_time_gives_each_connection_once_with_its_last_state(watcher
     for _ in range(3):
         watch.line(about(client.call(PUBLIC), "connect"))
     client.ask("close")
-    assert scan.end() == 0
+    assert scan.end(signal.SIGINT) == 130
     record = of_port(records_of(scan), local)
     assert record["event"]["action"] == "close"
     assert record["event"]["start"] < record["event"]["end"]
@@ -189,7 +190,7 @@ def test_a_connection_that_a_child_inherits_was_not_closed(lab: Lab, watcher: Wa
 def test_a_signal_ends_watch_in_order_with_the_summary(watcher: Watchers, caller: Callers, number: int) -> None:
     watch = watcher("watch", "--jsonl")
     ready(watch, caller())
-    assert watch.end(number, within=5) == 0
+    assert watch.end(number) == 0
     assert records_of(watch)[-1]["kind"] == "summary"
     assert watch.errors == ""
 
@@ -199,20 +200,21 @@ def test_an_interrupted_scan_shows_what_it_has_and_ends_with_130(lab: Lab, watch
     local, scan = client.call(SERVER), watcher("scan", "--for", "60s", "--jsonl")
     watch = watcher("watch", "--jsonl")  # started later: when it looks, the scan does too
     watch.line(about(local))
-    _wait_for_handler(scan.pid, signal.SIGINT)
-    assert scan.end(signal.SIGINT, within=5) == 130
+    _until_it_handles(scan, signal.SIGINT)
+    assert scan.end(signal.SIGINT) == 130
     assert of_port(records_of(scan), local)["destination"]["ip"] == SERVER
     assert records_of(scan)[-1]["kind"] == "summary"
 
 
-def _wait_for_handler(pid: int, number: int) -> None:
-    """Wait until a process has a handler of its own for a signal (proc(5), SigCgt)."""
-    limit = time.monotonic() + 10
-    while time.monotonic() < limit:
-        caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
-        if int(caught.split()[1], 16) >> (number - 1) & 1 and len(list(Path(f"/proc/{pid}/task").iterdir())) > 1:
-            return
-    raise AssertionError("no handler appeared")
+def _until_it_handles(scan: Child, number: int) -> None:
+    """Wait until a process has a handler of its own for a signal (proc(5), SigCgt), and its sensor a thread."""
+
+    def handles() -> bool:
+        lines = Path(f"/proc/{scan.pid}/status").read_text().splitlines()
+        caught = next(line for line in lines if line.startswith("SigCgt"))
+        return bool(int(caught.split()[1], 16) >> (number - 1) & 1) and len(os.listdir(f"/proc/{scan.pid}/task")) > 1
+
+    scan.until(handles, "handler")
 
 
 def test_watch_ends_by_itself_after_the_time_given(lab: Lab) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from .child import LONG, Child
+from .docker import WEB, Docker, Server
 from .lab import SERVER, Lab, outwatch_command
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
@@ -78,12 +78,7 @@ def _has_connected(child: Child) -> bool:
 
 def until_connected(child: Child) -> None:
     """Wait until a process is connected to the server."""
-    limit = time.monotonic() + LONG
-    while not _has_connected(child):
-        assert child.process.poll() is None, f"it ended: {child._read_errors()}"
-        assert time.monotonic() < limit, "it did not connect"
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.process.wait(timeout=0.02)
+    child.until(lambda: _has_connected(child), "connection to the server")
 
 
 @pytest.fixture
@@ -268,3 +263,21 @@ def test_container_and_service_are_named_by_the_control_group(
     assert record.get("container") == ({"id": identity, "runtime": container} if container else None)
     assert record["outwatch"].get("unit") == unit
     assert record["outwatch"]["started_by"] == started_by
+
+
+@pytest.mark.parametrize(("allowed", "name"), [("true", "web"), ("false", None)])
+def test_a_container_is_named_by_its_runtime_only_if_that_is_allowed(
+    lab: Lab, group: Callable[[str], Path], tmp_path: Path, started: ExitStack, allowed: str, name: str | None
+) -> None:
+    server = Server(tmp_path / "docker.sock", Docker)
+    started.callback(server.end)
+    folder = group(f"outwatch.slice/docker-{WEB}.scope")
+    settings = {"ENABLED": allowed, "DOCKER": str(tmp_path / "docker.sock")}
+    with Child(lab.inside(lab.here, [needed("bash"), "-c", f"read -r\n{TALKS}"])) as child:
+        (folder / "cgroup.procs").write_text(str(child.pid))
+        child.tell("go")
+        until_connected(child)
+        records = lab.records("scan", env={f"OUTWATCH_LOOKUPS__CONTAINER_NAMES__{key}": value for key, value in settings.items()})
+    told = [one for one in records if one["kind"] == "connection" and one["process"]["pid"] == child.pid][-1]
+    assert told["container"].get("name") == name
+    assert told["outwatch"]["subject"].startswith("/usr/bin/bash ")  # a name is for reading

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from .child import LONG
 from .lab import NOBODY, PUBLIC, SERVER, Caller, Lab, of_port, outwatch_command
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
@@ -104,7 +105,7 @@ def test_a_full_disk_leaves_no_half_line_and_ends_with_1(
     log = str(disk / "suspicious.log")
     command = ["unshare", "--mount", "sh", "-c", _FULL, "sh", str(disk), str(disk / "filler"), log]
     argv = lab.inside(lab.here, [*command, *outwatch_command("scan", "--log", log)])
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=LONG, check=False)
     assert done.stdout.strip() == "0", "what could not be written whole must not be written at all"
     assert done.returncode == 1, done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from outwatch.app import SENSORS
 
-from .lab import PUBLIC, SERVER, SERVER_V6, SILENT, Caller, Lab, of_port
+from .lab import PUBLIC, SERVER, SERVER_V6, SHARED_PORT, SILENT, Caller, Lab, of_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
 Callers = Callable[..., Caller]
@@ -121,28 +121,11 @@ input()
 
 def test_an_attempt_from_a_port_that_also_listens_is_still_outbound(lab: Lab, started: Any) -> None:
     # A socket in SYN_SENT has called out, whoever listens on its port: else sharing a port would hide any call from judgement.
-    client = started.enter_context(Caller(lab.inside(lab.here, [sys.executable, "-c", _SHARED_PORT])))
+    client = started.enter_context(Caller(lab.inside(lab.here, [sys.executable, "-c", SHARED_PORT, SILENT, "0"])))
     local = int(client.line())
     record = of_port(lab.records("scan", "--all"), local)
     assert record["network"]["direction"] == "egress"
     assert record["outwatch"]["verdict"] == "normal"
-
-
-_SHARED_PORT = """
-import socket
-def shared():
-    one = socket.socket()
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    return one
-out, door = shared(), shared()
-out.bind(("192.0.2.1", 0))
-door.bind(("192.0.2.1", out.getsockname()[1]))
-door.listen()
-out.setblocking(False)
-out.connect_ex(("203.0.113.99", 443))
-print(out.getsockname()[1], flush=True)
-input()
-"""
 
 
 def test_loopback_is_counted_and_shown_only_with_all(lab: Lab, caller: Callers) -> None:

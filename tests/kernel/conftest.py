@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from integration.child import Child
-from integration.lab import Lab, missing_for_lab
+from integration.lab import Lab, standing_lab
 from outwatch.engine.health import Health
 from outwatch.errors import SensorUnavailable
 from outwatch.model.records import Host
@@ -45,13 +45,6 @@ asyncio.run(main())
 """Answers on TCP 8443 (a line "SIZE ANSWER FIRST", then SIZE bytes; FIRST: it hangs up first) and, half as long, on UDP 9001 to 9003."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run these tests one after another: the kernel sensor sees the storms of the others too."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("kernel"))
-
-
 @pytest.fixture(scope="session")
 def may_load() -> None:
     """Skip where the kernel takes no BPF programs from us."""
@@ -65,15 +58,8 @@ def may_load() -> None:
 
 @pytest.fixture(scope="module")
 def lab(may_load: None) -> Iterator[Lab]:
-    reason = missing_for_lab()
-    if reason:
-        pytest.skip(reason)
-    lab = Lab()
-    try:
-        lab.build()
+    with standing_lab() as lab:
         yield lab
-    finally:
-        lab.tear_down()
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +75,13 @@ def watch(lab: Lab, server: Child, tmp_path_factory: pytest.TempPathFactory) -> 
     room = {"OUTWATCH_SENSORS__EBPF__RING_KIB": "32768", "OUTWATCH_SENSORS__EBPF__STORM": "0"}
     with Watch(lab, tmp_path_factory.mktemp("watch"), env=room) as watch:
         yield watch
+
+
+@pytest.fixture(autouse=True)
+def untold(request: pytest.FixtureRequest) -> None:
+    """Let each test begin with nothing told: a pid or a port that another one had may come back."""
+    if "watch" in request.fixturenames:
+        request.getfixturevalue("watch").forget()
 
 
 @pytest.fixture

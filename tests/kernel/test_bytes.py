@@ -112,6 +112,11 @@ if not v6:
     said = said[:2] + struct.pack("!H", ~(total + (total >> 16)) & 0xffff) + said[4:]
 family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if v6 else (socket.AF_INET, socket.IPPROTO_ICMP)
 with socket.socket(family, getattr(socket, kind), protocol) as one:
+    if kind == "SOCK_RAW":  # replies alone (ICMP6_FILTER and ICMP_FILTER): neighbours talk too
+        words = [0xffffffff] * 8 if v6 else [~1 & 0xffffffff]
+        if v6:
+            words[129 >> 5] ^= 1 << (129 & 31)
+        one.setsockopt(protocol if v6 else 255, 1, struct.pack("=%dI" % len(words), *words))
     for _ in range(3):
         one.sendto(said, (address, 0))
         answer = one.recv(4096)

@@ -3,7 +3,6 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -13,9 +12,10 @@ from integration.lab import SERVER, Lab
 if sys.platform != "linux":
     pytest.skip("BPF is Linux's", allow_module_level=True)
 
-from outwatch.sensors.ebpf.decode import CLOSE, EXEC, EXIT, FORK, KINDS, OPEN, STATE, Flow, Life, Program, decode
+from outwatch.sensors.ebpf.decode import CLOSE, EXEC, EXIT, FORK, OPEN, STATE, Flow, Life, Program
 from outwatch.sensors.ebpf.hooks import Hooks
 
+from .ring import Ring
 from .watch import done
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
@@ -47,63 +47,25 @@ print(json.dumps(pids))
 """Connects, exchanges datagrams from a socket each, and starts programs."""
 
 
-class Stalled:
-    """Hooks whose ring is read only when it is asked for."""
-
-    def __init__(self, hooks: Hooks) -> None:
-        self._hooks = hooks
-        self.events: list[Any] = []
-        self.delivered: Counter[int] = Counter()
-        self.broken = 0
-        hooks.open_ring(self._take)
-
-    def _take(self, data: bytes) -> None:
-        event = decode(data)
-        if event is None:
-            self.broken += 1
-        else:
-            self.events.append(event)
-            self.delivered[data[2]] += 1
-
-    def counts(self) -> dict[int, tuple[int, int]]:
-        """Give what happened and what was refused, by kind, as the kernel counts."""
-        found = {}
-        for kind in range(1, KINDS):
-            values = self._hooks._object.per_cpu("counts", kind, 16)
-            happened, refused = (sum(int.from_bytes(one[at : at + 8], "little") for one in values) for at in (0, 8))
-            found[kind] = happened, refused
-        return found
-
-    def settled(self) -> tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]:
-        """Read, and give the counts before and after: the same ones, unless other programs on this machine never rest."""
-        for _ in range(200):
-            before = self.counts()
-            self._hooks.poll(0)
-            after = self.counts()
-            if before == after:
-                break
-        return before, after
-
-
 @pytest.fixture
-def stalled(may_load: None) -> Iterator[Stalled]:
+def stalled(may_load: None) -> Iterator[Ring]:
     hooks = Hooks(SMALLEST, storm=0)
     try:
         assert list(hooks.existing())  # the listener's owner is known by this
-        yield Stalled(hooks)
+        yield Ring(hooks)
     finally:
         hooks.close()
 
 
 @pytest.mark.parametrize("run", range(RUNS))
-def test_delivered_and_refused_make_up_what_was_sent(lab: Lab, server: Child, stalled: Stalled, run: int) -> None:
+def test_delivered_and_refused_make_up_what_was_sent(lab: Lab, server: Child, stalled: Ring, run: int) -> None:
     pid, children = done(lab, _STORM, SERVER, CONNECTIONS, SOCKETS, PROCESSES)
     before, counts = stalled.settled()
     assert stalled.broken == 0
     for kind, (happened, refused) in before.items():
         # Exactly so at rest, when before and after are the same.
-        assert happened <= stalled.delivered[kind] + counts[kind][1]
-        assert stalled.delivered[kind] + refused <= counts[kind][0]
+        assert happened <= stalled.delivered[kind] + counts[kind].refused
+        assert stalled.delivered[kind] + refused <= counts[kind].happened
     # What this test sent itself, record for record; other programs on this machine may add to what was refused.
     sent = {
         (STATE, 6, pid): CONNECTIONS,
@@ -117,14 +79,14 @@ def test_delivered_and_refused_make_up_what_was_sent(lab: Lab, server: Child, st
     for kind in (OPEN, STATE, CLOSE):
         wanted = sum(number for key, number in sent.items() if key[0] == kind)
         came = sum(number for key, number in flows.items() if key in sent and key[0] == kind)
-        assert counts[kind][1] > 0
-        assert came + counts[kind][1] >= wanted
+        assert counts[kind].refused > 0
+        assert came + counts[kind].refused >= wanted
     lives = Counter(one.kind for one in stalled.events if isinstance(one, Life) and one.pid in children)
     programs = sum(isinstance(one, Program) and one.pid in children for one in stalled.events)
     for kind, came in ((FORK, lives[FORK]), (EXIT, lives[EXIT]), (EXEC, programs)):
         assert came <= PROCESSES
-        assert counts[kind][1] > 0
-        assert came + counts[kind][1] >= PROCESSES
+        assert counts[kind].refused > 0
+        assert came + counts[kind].refused >= PROCESSES
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
@@ -132,7 +94,7 @@ def test_a_ring_with_room_delivers_each_record_of_the_same_storm_once(lab: Lab, 
     hooks = Hooks(ROOM, storm=0)
     try:
         assert list(hooks.existing())
-        reader = Stalled(hooks)
+        reader = Ring(hooks)
         pid, children = done(lab, _STORM, SERVER, CONNECTIONS, SOCKETS, PROCESSES)
         hooks.poll(0)
         counts = reader.counts()

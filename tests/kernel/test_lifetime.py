@@ -126,9 +126,9 @@ def test_sockets_that_were_there_go_on_as_one_connection_each(
 def loaded(pid: int) -> set[tuple[str, int]]:
     """Give the ids of what a process holds in the kernel: programs, maps and links."""
     found = set()
-    for entry in os.scandir(f"/proc/{pid}/fdinfo"):
+    for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
         with contextlib.suppress(OSError):
-            text = Path(entry.path).read_text("ascii", "replace")
+            text = entry.read_text("ascii", "replace")
             found |= {(kind, int(number)) for kind, number in re.findall(r"^(prog|map|link)_id:\t(\d+)$", text, re.MULTILINE)}
     return found
 

@@ -14,9 +14,10 @@ from integration.lab import SERVER, Lab
 if sys.platform != "linux":
     pytest.skip("BPF is Linux's", allow_module_level=True)
 
-from outwatch.sensors.ebpf.decode import CLOSE, KINDS, OPEN, STATE, Flow, Program, decode
+from outwatch.sensors.ebpf.decode import CLOSE, OPEN, STATE, Flow
 from outwatch.sensors.ebpf.hooks import Hooks
 
+from .ring import Ring
 from .watch import Watch, done
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
@@ -37,59 +38,29 @@ print(json.dumps(told))
 """
 
 
-class Reader:
-    """Reads a ring, and counts by kind and by process what came out of it."""
-
-    def __init__(self, hooks: Hooks) -> None:
-        self._hooks = hooks
-        self.delivered: Counter[int] = Counter()
-        self.of: Counter[tuple[int, int]] = Counter()
-        self.broken = 0
-        hooks.open_ring(self._take)
-
-    def _take(self, data: bytes) -> None:
-        event = decode(data)
-        if event is None:
-            self.broken += 1
-            return
-        kind = data[2]
-        self.delivered[kind] += 1
-        if isinstance(event, Flow | Program):
-            self.of[kind, event.pid] += 1
-
-    def counts(self) -> tuple[Counter[int], Counter[int]]:
-        """Give what happened and what was refused so far, by kind, as the kernel counts."""
-        happened: Counter[int] = Counter()
-        refused: Counter[int] = Counter()
-        for kind in range(1, KINDS):
-            for value in self._hooks._object.per_cpu("counts", kind, 16):
-                happened[kind] += int.from_bytes(value[:8], "little")
-                refused[kind] += int.from_bytes(value[8:], "little")
-        return happened, refused
-
-
 @pytest.mark.parametrize("run", range(5))
 def test_what_happened_was_delivered_or_counted_as_refused(lab: Lab, server: Child, run: int) -> None:
     hooks = Hooks(SMALLEST, storm=0)
     try:
-        reader = Reader(hooks)
+        ring = Ring(hooks)
         assert list(hooks.existing())  # the listener's owner is known by this
         pid, sent = done(lab, _MANY, SERVER, CONNECTIONS)
-        happened_before, refused_before = reader.counts()
+        before = ring.counts()
         hooks.poll(0)
-        happened_after, refused_after = reader.counts()
+        after = ring.counts()
     finally:
         hooks.close()
-    assert reader.broken == 0
-    for kind in range(1, KINDS):
+    assert ring.broken == 0
+    for kind in before:
         # Other programs may cause records between the two looks: what was delivered lies between them.
-        assert happened_before[kind] <= reader.delivered[kind] + refused_after[kind]
-        assert reader.delivered[kind] + refused_before[kind] <= happened_after[kind]
+        assert before[kind].happened <= ring.delivered[kind] + after[kind].refused
+        assert ring.delivered[kind] + before[kind].refused <= after[kind].happened
     assert len(sent) == CONNECTIONS
     # Each connection has an answer and an end on the caller's side, and an opening on the server's.
+    came = Counter((one.kind, one.pid) for one in ring.events if isinstance(one, Flow))
     for kind, owner in ((STATE, pid), (CLOSE, pid), (OPEN, server.pid)):
-        assert refused_after[kind] > 0
-        assert reader.of[kind, owner] + refused_after[kind] >= CONNECTIONS
+        assert after[kind].refused > 0
+        assert came[kind, owner] + after[kind].refused >= CONNECTIONS
 
 
 @pytest.mark.parametrize("run", range(3))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from integration.child import LONG, Child
-from integration.lab import PUBLIC, SERVER, Lab, missing_for_lab, outwatch_command
+from integration.lab import PUBLIC, SERVER, Lab, outwatch_command, standing_lab
 
 from .builds import build
 from .watch import Record, settings
@@ -52,15 +52,8 @@ int main(int count, char **args)
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    reason = missing_for_lab()
-    if reason:
-        pytest.skip(reason)
-    lab = Lab()
-    try:
-        lab.build()
+    with standing_lab() as lab:
         yield lab
-    finally:
-        lab.tear_down()
 
 
 def test_in_a_storm_a_watch_ends_when_it_should_and_counts_nothing_twice(lab: Lab, folder: Path, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ for number in range(int(sys.argv[2])):
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset: the place is free at once
-        one.bind(("192.0.2.1", 33333))
+        one.bind(("192.0.2.1", 23333))  # none that the system gives to others
         one.connect((sys.argv[1], 8443))
         said = b"%d %d 0\\n" % (number, number * 3) + b"r" * number
         one.sendall(said)
@@ -130,7 +130,7 @@ def test_connections_with_the_same_ends_one_after_the_other_are_as_many_records_
     times = 300
     pid, told = done(lab, _AGAIN, SERVER, times)
     seen = watch.of(pid, times)
-    assert {(one["source"]["port"], one["destination"]["port"]) for one in seen} == {(33333, 8443)}
+    assert {(one["source"]["port"], one["destination"]["port"]) for one in seen} == {(23333, 8443)}
     assert [carried(one) for one in seen] == told  # in the order of their start
     assert Counter(one["event"]["action"] for one in seen) == {"close": times}
 

@@ -1,12 +1,10 @@
 """Frames that are sent past IP (AF_PACKET): by which process, and how many bytes, frame by frame."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from integration.child import Child
 from integration.lab import SERVER, Lab
 
 from .watch import Record, Watch, script
@@ -40,40 +38,20 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(int(sys.argv[
 """
 
 
-class FrameWatch(Watch):
-    """A watch of which a test reads what was sent past IP: that has no address to know it by."""
+def told(watch: Watch, pid: int, end: str) -> Record:
+    """Wait until it is told how many bytes a process has sent (``source``) or received (``destination``)."""
 
-    def _take(self) -> None:
-        with self._path.open("rb") as file:
-            file.seek(self._read)
-            data = file.read()
-        whole = data.rpartition(b"\n")[0]
-        self._read += len(whole) + 1 if whole else 0
-        for line in whole.decode("utf-8").split("\n"):
-            if '"kind":"connection"' in line and ('"transport":"packet"' in line or f'"{SERVER}"' in line):
-                record = json.loads(line)
-                self.latest[record["id"]] = record
+    def counted(records: list[Record]) -> list[Record]:
+        some = [one for one in records if one["network"]["transport"] == "packet" and one.get("process", {}).get("pid") == pid]
+        return some if any("bytes" in one[end] for one in some) else []
 
-    def told(self, pid: int, end: str) -> Record:
-        """Wait until it is told how many bytes a process has sent (``source``) or received (``destination``)."""
-
-        def counted(records: list[Record]) -> list[Record]:
-            some = [one for one in records if one["network"]["transport"] == "packet" and one.get("process", {}).get("pid") == pid]
-            return some if any("bytes" in one[end] for one in some) else []
-
-        (seen,) = self.wait(counted)
-        return seen
-
-
-@pytest.fixture(scope="module")
-def frames(lab: Lab, server: Child, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrameWatch]:
-    with FrameWatch(lab, tmp_path_factory.mktemp("frames")) as watch:
-        yield watch
+    (seen,) = watch.wait(counted)
+    return seen
 
 
 @pytest.mark.parametrize("bypass", [0, 1], ids=["through the queue", "past the queue"])
 @pytest.mark.parametrize("kind", ["SOCK_RAW", "SOCK_DGRAM"])
-def test_sent_frames_are_told_with_their_process_and_every_byte(lab: Lab, frames: FrameWatch, kind: str, bypass: int) -> None:
+def test_sent_frames_are_told_with_their_process_and_every_byte(lab: Lab, watch: Watch, kind: str, bypass: int) -> None:
     with script(lab, _LISTEN, KIND, len(SIZES), namespace=lab.there) as listener:
         assert listener.line() == "ready"
         with script(lab, _SEND, kind, bypass, KIND, *SIZES) as sender:
@@ -82,7 +60,7 @@ def test_sent_frames_are_told_with_their_process_and_every_byte(lab: Lab, frames
             assert sender.end() == 0, sender.errors
         assert listener.end() == 0, listener.errors
     assert arrived == sum(SIZES) + 14 * len(SIZES)  # the frames did leave
-    seen, other = frames.told(sender.pid, "source"), frames.told(listener.pid, "destination")
+    seen, other = told(watch, sender.pid, "source"), told(watch, listener.pid, "destination")
     assert [seen["source"]["bytes"], seen["destination"]["bytes"]] == [sent, 0]
     assert (seen["process"]["name"], seen["outwatch"]["attribution"]) == (Path(seen["process"]["executable"]).name, "exact")
     assert seen["network"]["namespace"] != other["network"]["namespace"]
@@ -90,7 +68,7 @@ def test_sent_frames_are_told_with_their_process_and_every_byte(lab: Lab, frames
     assert sorted([other["source"]["bytes"], other["destination"]["bytes"]]) == [0, arrived]
 
 
-def test_who_only_listens_to_frames_has_opened_nothing(lab: Lab, frames: FrameWatch) -> None:
+def test_who_only_listens_to_frames_has_opened_nothing(lab: Lab, watch: Watch) -> None:
     with script(lab, _LISTEN, KIND, 1) as listener:
         assert listener.line() == "ready"
         with script(lab, _SEND, "SOCK_RAW", 0, KIND, 100, namespace=lab.there) as sender:
@@ -98,7 +76,7 @@ def test_who_only_listens_to_frames_has_opened_nothing(lab: Lab, frames: FrameWa
             listener.line()
             sender.end()
         listener.end()
-    seen = frames.told(listener.pid, "source")
+    seen = told(watch, listener.pid, "source")
     assert (seen["network"]["direction"], seen["source"]["bytes"]) == ("ingress", 114)
     assert "verdict" not in seen["outwatch"]
 
@@ -114,7 +92,7 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(int(sys.argv[
 """
 
 
-def test_who_begins_to_send_after_listening_is_judged_for_that(lab: Lab, frames: FrameWatch) -> None:
+def test_who_begins_to_send_after_listening_is_judged_for_that(lab: Lab, watch: Watch) -> None:
     with script(lab, _ANSWER, KIND) as listener:
         assert listener.line() == "ready"
         with script(lab, _SEND, "SOCK_RAW", 0, KIND, 100, namespace=lab.there) as sender:
@@ -127,23 +105,23 @@ def test_who_begins_to_send_after_listening_is_judged_for_that(lab: Lab, frames:
         some = [one for one in records if one.get("process", {}).get("pid") == listener.pid and one["network"]["direction"] == "egress"]
         return [one for one in some if one["source"].get("bytes") == sent and "verdict" in one["outwatch"]]
 
-    assert len(frames.wait(judged)) == 1
+    assert len(watch.wait(judged)) == 1
 
 
-def test_a_process_that_opens_packet_sockets_and_sends_nothing_is_not_told(lab: Lab, frames: FrameWatch) -> None:
+def test_a_process_that_opens_packet_sockets_and_sends_nothing_is_not_told(lab: Lab, watch: Watch) -> None:
     code = "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0); print('made', flush=True); input()"
     with script(lab, code) as silent:
         assert silent.line() == "made"
         with lab.caller() as probe:
             probe.call(SERVER)
             probe.ask("close")
-            frames.of(probe.pid)
-    assert not [one for one in frames.latest.values() if one.get("process", {}).get("pid") == silent.pid]
+            watch.of(probe.pid)
+    assert not [one for one in watch.latest.values() if one.get("process", {}).get("pid") == silent.pid]
 
 
-def test_two_processes_that_send_frames_are_told_apart(lab: Lab, frames: FrameWatch) -> None:
+def test_two_processes_that_send_frames_are_told_apart(lab: Lab, watch: Watch) -> None:
     with script(lab, _SEND, "SOCK_RAW", 0, KIND, 100) as first, script(lab, _SEND, "SOCK_RAW", 1, KIND, 200, 300) as second:
         sent = {child.pid: json.loads(child.line()) for child in (first, second)}
         for child in (first, second):
             child.end()
-    assert {pid: frames.told(pid, "source")["source"]["bytes"] for pid in sent} == sent
+    assert {pid: told(watch, pid, "source")["source"]["bytes"] for pid in sent} == sent

@@ -6,7 +6,7 @@ from shlex import quote
 from outwatch.engine.verdict import BANDS, combine, without_each
 from outwatch.guard.text import printable
 from outwatch.model.programs import runs_anything
-from outwatch.model.records import Detection, Fact, Judged, Package, Script, asked_name, stands_for
+from outwatch.model.records import Changed, Detection, Fact, Judged, Package, Script, asked_name, stands_for
 from outwatch.net.endpoints import endpoint
 from outwatch.views.terminal.words import owner, verdict_words
 
@@ -52,6 +52,7 @@ def _who(record: Judged) -> list[str]:
             "file": record.outwatch.executable,
             "sha256": digest,
             "package": _package(record.outwatch.package),
+            "before": _before(record.outwatch.changed),
             "runs": _script(record.outwatch.script),
             "arguments": " ".join(process.args or ()) or None,
             "folder": process.working_directory,
@@ -99,6 +100,13 @@ def _package(package: Package | None) -> str | None:
         return None
     state = {True: "unchanged", False: "CHANGED: this is not the file that the package brought", None: "no checksum to compare"}
     return f"{' '.join(text for text in (package.name, package.version) if text)} ({state[package.matches]})"
+
+
+def _before(changed: Changed | None) -> str | None:
+    if changed is None or changed.sha256 is None:
+        return None
+    until = f", seen until {changed.last_seen:%Y-%m-%d %H:%M} UTC" if changed.last_seen else ""
+    return f"another file, sha256 {changed.sha256}{until}" + (" (an update of the package)" if changed.by_package else "")
 
 
 def _script(script: Script | None) -> str | None:
