@@ -41,7 +41,7 @@ CONNECTIONS, LEARNED, ANSWERS = 20_000, 200_000, 1_000_000
 PROCESSES = 400
 MOST_MICROSECONDS, MOST_MB = 5, 64
 WITH, WITHOUT = "fast lane that joins", "fast lane, names there"
-RESOLVER = "198.19.0.53"
+RESOLVER, STRANGER = "198.19.0.53", "198.19.0.54"
 _FIRST = int(IPv4Address("198.18.0.0"))
 _WHEN = datetime(2025, 7, 10, 17, 42, 1, 250000, UTC)
 _LABELS = ".".join(["x" * 60] * 4)  # with the number in front a name of 253 characters
@@ -56,12 +56,12 @@ def name(number: int) -> str:
     return f"host-{number}.service.example"
 
 
-def question(number: int, asked: str, held: str) -> Question:
+def question(number: int, asked: str, held: str, server: str = RESOLVER) -> Question:
     return Question(
         id=f"q{number}",
         timestamp=_WHEN,
         network=Network(transport="udp", direction="egress"),
-        destination=Destination(ip=RESOLVER, port=53),
+        destination=Destination(ip=server, port=53),
         process=Process(pid=number % PROCESSES, entity_id=f"entity-{number % PROCESSES}"),
         dns=Dns(question=DnsQuestion(name=asked, type="A"), response_code="NOERROR", answers=(DnsAnswer(data=held, ttl=300),)),
     )
@@ -73,8 +73,10 @@ def usual(count: int) -> Iterator[Question]:
 
 
 def worst(count: int) -> Iterator[Question]:
-    """Make answers with the longest names, several in a row about each address."""
-    return (question(number, f"{number:08d}.{_LABELS}", address(number // 8)) for number in range(count))
+    """Make answers with the longest names, several in a row about each address; every fifth address is a strange server's word."""
+    for number in range(count):
+        place = number // 8
+        yield question(number, f"{number:09d}.{_LABELS}", address(place), RESOLVER if place % 5 else STRANGER)
 
 
 KINDS: dict[str, Answers] = {"a million answers": usual, "the worst million": worst}

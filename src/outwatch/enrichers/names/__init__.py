@@ -48,7 +48,9 @@ _LAYER = "heard names"
 
 def _clock() -> Callable[[], float]:
     """Give a clock that nobody can set: seconds since the machine was started, where that can be had also those in which it slept."""
-    return partial(time.clock_gettime, time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic
+    if sys.platform == "linux":
+        return partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    return time.monotonic
 
 
 class NamesConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
