@@ -13,7 +13,7 @@ import atheris
 def main() -> None:
     """Fuzz until the time is over; ends the process, with an exit code other than 0 for anything that failed."""
     name, seconds, folder = sys.argv[1:]
-    with atheris.instrument_imports(include=["outwatch.net.protocols"]):
+    with atheris.instrument_imports(include=["outwatch.net.protocols", "outwatch.intel.formats"]):
         from fuzz.targets import TARGETS
     target = TARGETS[name]
 

@@ -1,10 +1,17 @@
 """One function for each parser: it takes any octets, raises for what must not be, and tells whether the parser made sense of them."""
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TypeVar
 
+from outwatch.errors import RuleError
+from outwatch.intel import formats
+from outwatch.intel.formats import Bounds, Ledger
+from outwatch.intel.formats.values import meaning
+from outwatch.net import domains
+from outwatch.net.addresses import Scopes
 from outwatch.net.protocols import dns, http, quic, tls
 
 T = TypeVar("T")
@@ -73,7 +80,23 @@ def read_http(data: bytes) -> bool:
     return found is not None
 
 
-TARGETS = MappingProxyType({"dns": read_dns, "http": read_http, "quic": read_quic, "quic_frames": read_quic_frames, "tls": read_tls})
+def read_list(data: bytes) -> bool:
+    """Read a list of indicators: whatever it is, its entries are canonical."""
+    ledger = Ledger("list", Bounds(most_octets=1 << 20), Scopes(), now=0.0)
+    try:
+        for entry in formats.read(io.BytesIO(data), ledger):
+            _is_text(entry.value, entry.note)
+            if str(meaning(entry.value) if entry.kind != "domain" else domains.hostname(entry.value)) != entry.value:
+                raise AssertionError(f"not canonical: {entry}")
+    except RuleError as error:
+        _is_text(str(error))
+        return False
+    return True
+
+
+TARGETS = MappingProxyType(
+    {"dns": read_dns, "http": read_http, "list": read_list, "quic": read_quic, "quic_frames": read_quic_frames, "tls": read_tls}
+)
 
 
 def _or_none(read: Callable[[bytes], T], error: type[Exception], data: bytes) -> T | None:
