@@ -14,7 +14,7 @@ from sample import records
 _HERE = Path(__file__).parent
 _PUBLIC = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"]
 _DOTS_PER_INCH = "130"
-_PICTURES = {"workbook-summary": 840, "workbook-connections": 220}  # pages of the print in their order, and how much of each, in dots
+_PICTURES = {"workbook-summary": 960, "workbook-connections": 220}  # pages of the print in their order, and how much of each, in dots
 
 
 def workbook(folder: Path) -> Path:
@@ -22,7 +22,7 @@ def workbook(folder: Path) -> Path:
     recording, made, settings = folder / "sample.jsonl", folder / "report.xlsx", folder / "config.toml"
     recording.write_bytes(b"".join(wire.encode(record) + b"\n" for record in records()))
     settings.write_text(f"[scope]\npublic = {_PUBLIC}\n")
-    arguments = ["report", "--from", str(recording), "-o", str(made), "--config", str(settings), "--no-dns", "--quiet"]
+    arguments = ["report", "--from", str(recording), "-o", str(made), "--config", str(settings), "--no-dns", "--lookups", "off", "--quiet"]
     subprocess.run([sys.executable, "-m", "outwatch", *arguments], check=True, stdout=subprocess.DEVNULL)
     return made
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Literal
 
 from outwatch.model.records import (
     AutonomousSystem,
@@ -14,6 +15,7 @@ from outwatch.model.records import (
     Geo,
     Hash,
     Host,
+    Listed,
     Name,
     Network,
     Organization,
@@ -24,6 +26,8 @@ from outwatch.model.records import (
     User,
 )  # fmt: skip
 
+State = Literal["malicious", "suspicious", "clean"]
+_QUOTA = "quota: 4 a minute, free again at 09:28"
 _BEGAN = datetime(2026, 3, 14, 9, 26, 53, 589793, UTC)
 _HOST = Host(name="workstation", id="5f1c0d5e6a7b4c3d9e8f70615243a4b5")
 _INIT = Process(pid=1, name="systemd", executable="/usr/lib/systemd/systemd")
@@ -77,6 +81,14 @@ _CALLS: tuple[tuple[_Program | None, str, int, str, str | None, str, str, int | 
     (_UPDATE, "192.0.2.18", 443, "tcp", "packages.example", "GB", "Example Archive", 0, 0, 2, 14_332_001),
     (None, "198.51.100.77", 443, "tcp", "push.example", "US", "Example Push", 0, 0, 1, 3_071),
 )
+_ENGINES = 94
+_LISTED = {
+    "203.0.113.66": (
+        Listed(list_="ipsum", entry="203.0.113.66", confidence=80, last_seen=_BEGAN - timedelta(hours=9)),
+        Listed(list_="miners", entry="pool.example", confidence=90, note="coin miners' pools"),
+    ),
+}
+_KNOWN = {"192.0.2.80": (Listed(list_="Example CDN", entry="192.0.2.0/25"),)}
 
 
 def records() -> Iterator[Connection]:
@@ -104,13 +116,33 @@ def records() -> Iterator[Connection]:
                     sensor="polling",
                     attribution="exact" if program else Unknown(unknown="exited"),
                     names=(Name(name=name, origin="ptr" if program is _SYNC else "dns", confirmed=True),) if name else None,
-                    reputation=(_said("virustotal", engines, 4, began), _said("abuseipdb", percent, 75, began)),
+                    reputation=(_engines(engines, began), _percent(percent, began), *_others(ip, began)),
+                    indicators=_LISTED.get(ip),
+                    warnings=_KNOWN.get(ip),
                 ),
             )  # fmt: skip
 
 
-def _said(provider: str, score: int | None, bad: int, when: datetime) -> Reputation:
-    if score is None:
-        return Reputation(provider=provider, state="not_checked", why="quota used up")
-    state = "malicious" if score >= bad else "suspicious" if score else "clean"
-    return Reputation(provider=provider, state=state, score=score, checked_at=when)  # type: ignore[arg-type]
+def _engines(malicious: int | None, when: datetime) -> Reputation:
+    if malicious is None:
+        return Reputation(provider="virustotal", state="not_checked", why=_QUOTA)
+    state: State = "malicious" if malicious >= 4 else "suspicious" if malicious else "clean"  # noqa: PLR2004 - as VirusTotal's provider
+    return Reputation(
+        provider="virustotal", state=state, score=malicious, malicious=malicious, suspicious=0, engines=_ENGINES, checked_at=when
+    )  # fmt: skip
+
+
+def _percent(sure: int | None, when: datetime) -> Reputation:
+    if sure is None:
+        return Reputation(provider="abuseipdb", state="not_checked", why="timeout")
+    state: State = "malicious" if sure >= 75 else "suspicious" if sure >= 25 else "clean"  # noqa: PLR2004 - as AbuseIPDB's provider
+    return Reputation(provider="abuseipdb", state=state, score=sure, reports=sure * 3 or None, checked_at=when)
+
+
+def _others(ip: str, when: datetime) -> tuple[Reputation, ...]:
+    if ip == "203.0.113.66":
+        ports = Reputation(provider="internetdb", state="no_data", tags=("ports 22 3333", "eol-product"), checked_at=when)
+        return Reputation(provider="greynoise", state="malicious", tags=("Example Scanner",), checked_at=when), ports
+    if ip == "192.0.2.80":
+        return (Reputation(provider="greynoise", state="clean", allow_listed=True, tags=("Example CDN",), checked_at=when),)
+    return ()

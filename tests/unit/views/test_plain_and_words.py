@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from outwatch.model.records import (
+    AutonomousSystem,
     Connection,
     Destination,
     Detection,
@@ -15,9 +16,13 @@ from outwatch.model.records import (
     DnsQuestion,
     EventsLost,
     Findings,
+    Geo,
+    Listed,
     Network,
+    Organization,
     Process,
     Question,
+    Reputation,
     Summary,
     Unknown,
 )
@@ -39,7 +44,20 @@ def cells(record: Connection | Question) -> dict[str, str]:
 
 
 def test_a_connection_fills_the_columns_in_their_order(connection: Make) -> None:
-    record = connection(domain="example.com", outwatch=Findings(verdict="low", score=30, reasons=WHY))
+    said = (
+        Reputation(provider="abuseipdb", state="not_checked", why="quota used up"),
+        Reputation(provider="virustotal", state="suspicious", score=2),
+        Reputation(provider="greynoise", state="clean"),
+    )
+    lists = {
+        "indicators": (Listed(list_="ipsum", entry="x"), Listed(list_="other", entry="x")),
+        "warnings": (Listed(list_="cdn", entry="x"),),
+    }
+    network = AutonomousSystem(number=64_500, organization=Organization(name="Example Net"))
+    record = connection(
+        destination=Destination(ip="203.0.113.9", port=443, domain="example.com", geo=Geo(country_iso_code="NL"), as_=network),
+        outwatch=Findings(verdict="low", score=30, reasons=WHY, reputation=said, **lists),  # type: ignore[arg-type]
+    )
     assert cells(record) == {
         "time": "2025-07-10T17:42:01.250000Z",
         "action": "connect",
@@ -56,6 +74,11 @@ def test_a_connection_fills_the_columns_in_their_order(connection: Make) -> None
         "reasons": "+50 runs from a temporary folder; -20 allowed by an entry",
         "id": "c1",
         "count": "1",
+        "country": "NL",
+        "network": "AS64500 Example Net",
+        "reputation": "virustotal suspicious 2; abuseipdb not_checked (quota used up); greynoise clean",
+        "listed": "ipsum; other",
+        "known": "cdn",
     }
 
 
@@ -64,6 +87,7 @@ def test_what_is_unknown_is_a_dash(connection: Make) -> None:
     found = cells(bare)
     assert [name for name, cell in found.items() if cell == "-"] == [
         "action", "score", "pid", "user", "direction", "transport", "domain", "reasons",
+        "country", "network", "reputation", "listed", "known",
     ]  # fmt: skip
     assert (found["verdict"], found["process"]) == ("not judged", "(unattributed)")
 

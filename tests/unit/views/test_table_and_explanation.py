@@ -1,29 +1,38 @@
 """The table as it is drawn, and the explanation of a verdict."""
 
 import io
+import re
 import shlex
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from outwatch.engine.verdict import combine
 from outwatch.model.records import (
+    AutonomousSystem,
     Connection,
     Destination,
     Detection,
     Findings,
+    Geo,
     Hash,
+    Listed,
     Name,
     Network,
+    Organization,
     Process,
+    Reputation,
     Source,
     Summary,
     Unknown,
     User,
 )
 from outwatch.views.terminal.explain import explanation
+from outwatch.views.terminal.plain import plain
 from outwatch.views.terminal.table import picture, show
 
 Make = Callable[..., Connection]
@@ -211,3 +220,144 @@ def test_an_explanation_shows_who_it_was(connection: Make) -> None:
 def test_an_unknown_owner_is_explained_too(connection: Make) -> None:
     record = connection(process=None, outwatch=Findings(verdict="normal", score=0, attribution=Unknown(unknown="no_rights")))
     assert "(no rights) 192.0.2.10:40000 → 203.0.113.9:443 tcp" in explanation(record)
+
+
+NETWORK = AutonomousSystem(number=64_500, organization=Organization(name="Example Net"))
+
+
+def known(make: Make, *said: Reputation, **lists: Any) -> Connection:
+    """Make a record of a destination in a network, of which services and lists know something."""
+    record = make(destination=Destination(ip="203.0.113.9", port=443, geo=Geo(country_iso_code="NL"), as_=NETWORK))
+    return replace(record, outwatch=Findings(verdict="normal", score=0, reputation=said or None, **lists))
+
+
+def column(lines: Sequence[str], title: str, width: int = 30) -> list[str]:
+    """Give what stands in a column of the first rows."""
+    at = lines[0].index(title)
+    return [line[at : at + width].split("  ")[0].strip() for line in lines[1:] if line.startswith(("normal", "critical", "medium", "low"))]
+
+
+def test_country_and_network_stand_in_columns_of_their_own(connection: Make) -> None:
+    lines = drawn([known(connection), connection(id="c2", ip="192.0.2.1", outwatch=Findings(verdict="normal"))])
+    assert column(lines, "WHERE") == ["NL", ""]
+    assert column(lines, "NETWORK") == ["Example Net", ""]
+    number = Destination(ip="203.0.113.9", port=443, as_=AutonomousSystem(number=64_500))
+    assert column(drawn([judged(connection, destination=number)]), "NETWORK") == ["AS64500"]
+
+
+def test_what_services_and_lists_say_stands_in_few_words(connection: Make) -> None:
+    rows = [
+        known(
+            connection,
+            Reputation(provider="abuseipdb", state="suspicious", score=41.0),
+            Reputation(provider="greynoise", state="malicious"),
+            Reputation(provider="virustotal", state="malicious", score=11),
+            Reputation(provider="internetdb", state="no_data"),
+            indicators=(Listed(list_="a", entry="x"), Listed(list_="a", entry="y"), Listed(list_="b", entry="x")),
+        ),
+        known(connection, Reputation(provider="virustotal", state="clean", score=0), Reputation(provider="abuseipdb", state="not_checked")),
+        known(connection, Reputation(provider="virustotal", state="no_data"), warnings=(Listed(list_="cdn", entry="x"),)),
+        known(connection),
+    ]
+    lines = drawn(
+        [replace(row, id=f"c{at}", source=Source(ip="192.0.2.1", port=at), process=None) for at, row in enumerate(rows)], width=250
+    )
+    assert column(lines, "REPUTATION") == ["2 lists · VT 11 · abuse 41 · …", "VT 0 · abuse ?", "VT – · known: cdn", ""]
+
+
+def test_columns_that_nobody_could_fill_are_not_there(connection: Make) -> None:
+    header = drawn([known(connection, Reputation(provider="virustotal", state="not_checked", why="no key"))])[0]
+    assert "REPUTATION" not in header
+    assert "WHERE" in header
+    assert not {"WHERE", "NETWORK", "REPUTATION"} & set(drawn([judged(connection)])[0].split())
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("state", ["not_checked", "no_data", "clean", "suspicious", "malicious"])
+@pytest.mark.parametrize("score", [None, 0, 4])
+def test_green_is_only_what_a_service_knows_and_has_nothing_against(connection: Make, state: Any, score: float | None) -> None:
+    said = Reputation(provider="virustotal", state=state, score=score)
+    console = Console(record=True, width=200, file=io.StringIO(), color_system="standard", force_terminal=True)
+    listed = (Listed(list_="cdn", entry="x"),)  # so that the column is there
+    show(console, picture([known(connection, said, warnings=listed)], Summary(), width=200))
+    text = console.export_text(styles=True)
+    shown = re.search(r"\x1b\[([0-9;]*)m(VT [^\x1b]*)", text) or re.search(r"()(VT \S+)", text)
+    assert shown is not None
+    green = "32" in shown[1].split(";")
+    assert green == (state == "clean" and not score), shown.groups()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160])
+def test_reputation_and_country_leave_room_for_the_reason(connection: Make, width: int) -> None:
+    said = (Reputation(provider="virustotal", state="malicious", score=11), Reputation(provider="abuseipdb", state="malicious", score=93))
+    record = replace(known(connection, *said), process=Process(name="n" * 60, pid=4_000_000, entity_id="e"))
+    record = replace(record, outwatch=replace(record.outwatch, reasons=(PATH,)))
+    lines = drawn([record], width=width)
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert "runs from" in text
+    assert ("REPUTATION" in lines[0]) == (width >= 100)
+
+
+def test_on_a_narrower_screen_the_least_important_columns_go_first(connection: Make) -> None:
+    organization = Organization(name="A network of quite a long name")
+    place = Destination(ip="203.0.113.9", port=443, domain="www.example.org", as_=AutonomousSystem(number=1, organization=organization))
+    before: set[str] = set()
+    for width in range(60, 200, 4):
+        header = drawn([judged(connection, PATH, destination=place)], width=width)[0].split()
+        there = [title in header for title in ("SCORE", "PID", "USER", "NETWORK", "PROTO", "STATE")]
+        assert there == sorted(there, reverse=True), (width, header)
+        assert before <= set(header), "a wider screen shows no less"
+        before = set(header)
+    assert "STATE" in before
+
+
+@pytest.mark.security
+def test_hostile_names_of_networks_services_and_lists_are_shown_as_text(connection: Make) -> None:
+    name = "[bold]x[/] \x1b[31m\n"
+    record = known(
+        connection,
+        Reputation(provider=name, state="malicious", tags=(name,), why=name),
+        indicators=(Listed(list_=name, entry=name, note=name),),
+        warnings=(Listed(list_=name, entry=name),),
+    )
+    hostile = AutonomousSystem(number=1, organization=Organization(name=name))
+    record = replace(record, destination=Destination(ip="203.0.113.9", geo=Geo(country_iso_code=name), as_=hostile))
+    for text in ("\n".join(drawn([record], width=250)), explanation(record)):
+        assert "\x1b" not in text
+        assert "[bold]x[/]" in text
+    assert all(line.isprintable() for line in explanation(record).splitlines())
+    assert (plain(record) or b"").count(b"\n") == 0
+
+
+def test_an_explanation_tells_where_it_is_and_what_is_known(connection: Make) -> None:
+    when = datetime(2025, 7, 10, 17, 43, tzinfo=UTC)
+    record = known(
+        connection,
+        Reputation(provider="virustotal", state="malicious", score=11, malicious=11, suspicious=1, engines=94, checked_at=when),
+        Reputation(provider="abuseipdb", state="not_checked", why="quota used up", link="https://evil.example/"),
+        Reputation(provider="greynoise", state="clean", allow_listed=True, link="https://evil.example/"),
+        indicators=(Listed(list_="ipsum", entry="203.0.113.0/24", confidence=80, last_seen=when),),
+        warnings=(Listed(list_="cdn", entry="203.0.113.0/25"),),
+    )
+    lines = explanation(record).splitlines()
+    page = "https://www.virustotal.com/gui/ip-address/203.0.113.9"
+    for line in (
+        "  where: NL, AS64500 Example Net",
+        f"  VirusTotal: malicious; 11 of 94 engines call it malicious; 1 suspicious; asked 2025-07-10 17:43 UTC; {page}",
+        "  AbuseIPDB: not checked: quota used up",
+        "  GreyNoise: clean; it vouches for the address; https://viz.greynoise.io/ip/203.0.113.9",
+        "  listed in ipsum: 203.0.113.0/24 (confidence 80, last seen 2025-07-10)",
+        "  known as cdn: 203.0.113.0/25",
+    ):
+        assert line in lines
+    assert "evil.example" not in "".join(lines)
+
+
+@pytest.mark.security
+@pytest.mark.parametrize(
+    ("scope", "direction", "told"), [("public", "egress", True), ("private", "egress", False), ("public", "ingress", False)]
+)
+def test_that_no_service_was_asked_is_said_of_public_destinations(connection: Make, scope: Any, direction: Any, *, told: bool) -> None:
+    record = connection(network=Network(transport="tcp", direction=direction, scope=scope))
+    assert ("services: none was asked about it; that is no clean bill" in explanation(record)) is told

@@ -5,7 +5,7 @@ A form is one module with ``render(report, out)``; it is imported when it is wan
 
 import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,8 @@ FORMS = {".xlsx": "workbook", ".csv": "separated", ".json": "document", ".jsonl"
 class Report:
     """What a report tells: its rows, worst first, and the summary; ``hidden`` counts connections left out, by reason.
 
-    ``rows`` are gone through once. ``files`` tells whether open files were asked for, ``made`` when the report was made (UTC).
+    ``rows`` are gone through once. ``files`` tells whether open files were asked for, ``made`` when the report was made (UTC);
+    ``unasked`` has, by provider, why no service of that name was asked in all of the watch (``no key``, ``off``).
     """
 
     rows: Iterable[Row]
@@ -33,6 +34,7 @@ class Report:
     made: datetime
     hidden: dict[str, int] = field(default_factory=dict)
     files: bool = False
+    unasked: Mapping[str, str] = field(default_factory=dict)
 
 
 def form_of(path: Path) -> str | None:

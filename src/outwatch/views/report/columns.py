@@ -1,25 +1,21 @@
 """The columns of a report, and what stands in each cell: a value, or why there is none."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from outwatch.model.records import Band, Judged, Process, Question, Reputation, Unknown, asked_name
-from outwatch.net.addresses import parse
+from outwatch.model.records import Band, Judged, Process, Question, Unknown, asked_name
 from outwatch.net.services import service
+from outwatch.views import known
 from outwatch.views.report.fold import Row
 from outwatch.views.report.wireshark import display_filter
 from outwatch.views.terminal.words import UNATTRIBUTED
 
 _MOST_PARENTS = 8
 _MOST_NAMES = 5
-_PAGES = (
-    ("virustotal", "https://www.virustotal.com/gui/ip-address/{}"),
-    ("abuseipdb", "https://www.abuseipdb.com/check/{}"),
-    ("ipinfo", "https://ipinfo.io/{}"),
-)
+COLUMNS_OF_THEIR_OWN = ("virustotal", "abuseipdb")
+"""Services that have a column each; what the others say stands in one."""
 
 
 class Unchecked(NamedTuple):
@@ -32,7 +28,7 @@ class Rated(NamedTuple):
     """What a service said: its number and what it thinks of it."""
 
     value: float | str
-    state: Literal["malicious", "suspicious", "clean"]
+    state: known.Shade
 
 
 class Verdict(NamedTuple):
@@ -61,28 +57,13 @@ Cell = str | int | float | datetime | Unchecked | Rated | Verdict | Linked | Sty
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, the most characters it may be wide, what it says, and what that means."""
+    """A column: its heading, the most characters it may be wide, what it says, and what that means; ``service``: whose number it holds."""
 
     heading: str
     widest: int
     read: Callable[[Row], Cell]
     meaning: str
-
-
-def far_ip(record: Judged) -> str | None:
-    """Give the address of the other end."""
-    return record.source.ip if record.network.direction == "ingress" else record.destination.ip
-
-
-def pages(record: Judged) -> dict[str, str]:
-    """Give the pages of reputation services about a public address, by service; an address can't lead elsewhere."""
-    return _pages(far_ip(record) or "") if record.network.scope == "public" else {}
-
-
-@lru_cache(maxsize=4096)
-def _pages(ip: str) -> dict[str, str]:
-    address = parse(ip)
-    return {service: page.format(address) for service, page in _PAGES} if address is not None else {}
+    service: str | None = None
 
 
 def verdict(record: Judged) -> Cell:
@@ -103,23 +84,24 @@ def process_name(record: Judged) -> Cell:
     return Unchecked("unattributed")
 
 
-def reputation(record: Judged, provider: str) -> Cell:
-    """Give what a service said of the destination, or why it was not asked; never more than it said."""
-    said = next((one for one in record.outwatch.reputation or () if one.provider == provider), None)
+def reputation(record: Judged, provider: str, unasked: Mapping[str, str] | None = None) -> Cell:
+    """Give what a service said of the destination, or why it was not asked; never more than it said.
+
+    ``unasked`` has, by provider, why nobody asked it in all of the watch.
+    """
+    said = known.opinion(record, provider)
     if said is None:
-        scope = record.network.scope
-        return Unchecked("not checked: no look-up" if scope in {"public", None} else f"not checked: {scope} address")
+        why = (unasked or {}).get(provider, "no look-up")
+        return Unchecked(f"not checked: {why if record.network.scope in {'public', None} else _elsewhere(record)}")
     if said.state in {"not_checked", "no_data"}:
-        return Unchecked(f"not checked: {said.why or 'no reason given'}" if said.state == "not_checked" else "no data")
-    return _rated(said)
+        return Unchecked(known.spelled(said) if said.state == "not_checked" else "no data")
+    number = known.number(said)
+    return Rated(said.state if number is None else number, known.shade(said))
 
 
-def _rated(said: Reputation) -> Rated:
-    state = said.state if said.state in {"malicious", "suspicious"} else "clean"
-    score = said.score
-    if score is None:
-        return Rated(said.state, state)
-    return Rated(int(score) if score % 1 == 0 else score, state)
+def _elsewhere(record: Judged) -> str:
+    """Say where an address lives that no service is asked about."""
+    return f"{(record.network.scope or 'unknown').replace('_', '-')} address"
 
 
 def executable(record: Judged) -> Cell:
@@ -188,17 +170,46 @@ def _files(row: Row) -> Cell:
 
 def country(row: Row) -> Cell:
     """Give the country of the address."""
-    geo = row.record.destination.geo
-    return (geo.country_iso_code if geo else None) or Unchecked("not looked up")
+    return known.country(row.record) or _not_placed(row.record)
 
 
 def network(row: Row) -> Cell:
     """Say who runs the network."""
-    of = row.record.destination.as_
-    if of is None or (of.number is None and of.organization is None):
-        return Unchecked("not looked up")
-    name = of.organization.name if of.organization else None
-    return name or f"AS{of.number}"
+    number, name = known.network(row.record)
+    return name or (f"AS{number}" if number is not None else _not_placed(row.record))
+
+
+def network_number(row: Row) -> Cell:
+    """Give the number of the network."""
+    number, _ = known.network(row.record)
+    return _not_placed(row.record) if number is None else number
+
+
+def _not_placed(record: Judged) -> Unchecked:
+    return Unchecked("not known" if record.network.scope in {"public", None} else _elsewhere(record))
+
+
+def other_services(row: Row) -> Cell:
+    """Tell what services say that have no column of their own; coloured by the worst of them, grey if none of them answered."""
+    said = [one for one in known.opinions(row.record) if one.provider not in COLUMNS_OF_THEIR_OWN]
+    text = "; ".join(f"{known.title(one.provider)}: {known.spelled(one)}" for one in said)
+    shades = {known.shade(one) for one in said}
+    if "malicious" in shades or "suspicious" in shades:
+        return Rated(text, "malicious" if "malicious" in shades else "suspicious")
+    if not said:
+        return None
+    return Unchecked(text) if all(one.state == "not_checked" for one in said) else text
+
+
+def listed_in(row: Row) -> Cell:
+    """Name the entries of indicator lists that cover the destination."""
+    text = known.short(known.listing(row.record.outwatch.indicators))
+    return Rated(text, "suspicious") if text else None
+
+
+def known_as(row: Row) -> Cell:
+    """Name the lists of well-known things that the destination is on."""
+    return known.short(known.listing(row.record.outwatch.warnings)) or None
 
 
 def container(row: Row) -> Cell:
@@ -208,10 +219,11 @@ def container(row: Row) -> Cell:
 
 
 def _links(row: Row) -> Cell:
-    return " ".join(pages(row.record).values()) or None
+    return " ".join(known.pages(row.record).values()) or None
 
 
-def _checked_at(row: Row) -> Cell:
+def checked_at(row: Row) -> Cell:
+    """Say when the services were asked, the last time."""
     times = [one.checked_at for one in row.record.outwatch.reputation or () if one.checked_at is not None]
     return max(times).astimezone(UTC) if times else Unchecked("not checked")
 
@@ -238,17 +250,26 @@ def _filter(row: Row) -> Cell:
     return display_filter(far.address or far.ip, record.destination.port, record.network.transport) or Unchecked("no address to ask for")
 
 
+def _of_service(heading: str, provider: str, meaning: str, unasked: Mapping[str, str] | None = None) -> Column:
+    return Column(heading, 46, lambda row: reputation(row.record, provider, unasked), meaning, provider)
+
+
 COLUMNS: tuple[Column, ...] = (
-    Column("IP", 40, lambda row: far_ip(row.record) or Unchecked("not known"), "address of the other end"),
+    Column("IP", 40, lambda row: known.far_ip(row.record) or Unchecked("not known"), "address of the other end"),
     Column("Domain", 40, domain, "best name known; a reverse name only if it leads back to the address"),
     Column("Port", 8, lambda row: row.record.destination.port, "port that was called; none for protocols without ports"),
     Column("Service", 16, _service, "IANA's name for that port, whatever is really spoken there"),
     Column("Process", 40, lambda row: process_name(row.record), "name that the process gives itself"),
     Column("PID", 10, pid, "process id"),
-    Column("Country", 12, country, "country of the address, ISO 3166-1"),
+    Column(
+        "Country",
+        12,
+        country,
+        "country (ISO 3166-1) that the address is registered in, or that its network names; the machine may stand elsewhere",
+    ),
     Column("AS Name", 28, network, "who runs the network"),
-    Column("VT Score", 30, lambda row: reputation(row.record, "virustotal"), "VirusTotal: engines that call the address malicious"),
-    Column("AbuseIPDB Score", 30, lambda row: reputation(row.record, "abuseipdb"), "AbuseIPDB: confidence of abuse, 0 to 100"),
+    _of_service("VT Score", "virustotal", "VirusTotal: engines that call the address malicious"),
+    _of_service("AbuseIPDB Score", "abuseipdb", "AbuseIPDB: confidence of abuse, 0 to 100"),
     Column("Wireshark Filter", 44, _filter, "display filter for exactly these packets"),
     Column("Accessed Files", 30, _files, "files that the process held open, if they were asked for (--files)"),
     Column("Verdict", 12, lambda row: verdict(row.record), "the worst verdict of these connections"),
@@ -267,16 +288,24 @@ COLUMNS: tuple[Column, ...] = (
     Column("Bytes Received", 14, lambda row: count_of_bytes(row.record.destination.bytes), "application bytes that came back"),
     Column("Connections", 13, lambda row: row.connections, "how many connections this row stands for"),
     Column("Links", 12, _links, "pages of services about the address; opening one tells the service of your interest"),
-    Column("Checked At", 20, _checked_at, "when the services were asked (UTC)"),
+    Column("Checked At", 20, checked_at, "when the services were asked (UTC)"),
+    Column("AS Number", 12, network_number, "number of the network (autonomous system)"),
+    Column("Other Services", 50, other_services, "what other services say of the address"),
+    Column("Listed In", 40, listed_in, "lists of bad things that it is on, and what they say of it"),
+    Column("Known As", 40, known_as, "lists of well-known things that it is on: clouds, resolvers, popular names"),
 )
-"""The columns of the contract, in its order."""
-
-_WITHOUT_FILES = tuple(
-    replace(column, read=lambda _row: Unchecked("not collected (--files)")) if column.heading == "Accessed Files" else column
-    for column in COLUMNS
-)
+"""The columns of the contract, in its order, and then more."""
 
 
-def columns(*, files: bool) -> tuple[Column, ...]:
-    """Give the columns of a report for which open files were collected, or not."""
-    return COLUMNS if files else _WITHOUT_FILES
+def columns(*, files: bool, unasked: Mapping[str, str] | None = None) -> tuple[Column, ...]:
+    """Give the columns of a report for which open files were collected, or not; ``unasked`` as in ``reputation``."""
+    shown = COLUMNS
+    if not files:
+        shown = tuple(replace(one, read=_no_files) if one.heading == "Accessed Files" else one for one in shown)
+    if unasked:
+        shown = tuple(_of_service(one.heading, one.service, one.meaning, unasked) if one.service else one for one in shown)
+    return shown
+
+
+def _no_files(_row: Row) -> Cell:
+    return Unchecked("not collected (--files)")

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from outwatch.model.records import Connection, Event, Judged, Name, Question, Unknown, asked_name
+from outwatch.model.records import NO_FINDINGS, Connection, Event, Findings, Judged, Name, Question, Unknown, asked_name
+from outwatch.views.known import joined
 
 _OVER = frozenset({"close", "failed"})
 
@@ -15,7 +16,8 @@ _OVER = frozenset({"close", "failed"})
 class Row:
     """A record that stands for ``connections`` of them, seen from ``first`` to ``last``.
 
-    Verdict, reasons and process are those of the worst one; bytes are summed, names and files brought together.
+    Verdict, reasons and process are those of the worst one; bytes are summed, names, files and what is known of the destination
+    brought together.
     """
 
     record: Judged
@@ -40,6 +42,7 @@ class _Group:
     names: dict[Name, None] = field(default_factory=dict)
     files: dict[str, None] = field(default_factory=dict)
     domain: str | None = None
+    known: Findings = NO_FINDINGS  # what services and lists say of the destination
 
     def add(self, record: Judged, last: datetime) -> None:
         findings = record.outwatch
@@ -53,6 +56,7 @@ class _Group:
         self.names.update(dict.fromkeys(findings.names or ()))
         self.files.update(dict.fromkeys(findings.open_files or ()))
         self.domain = self.domain or record.destination.domain
+        self.known = joined(self.known, findings)
 
     def row(self) -> Row:
         """Give the row; a record that is alone stays as it is."""
@@ -66,7 +70,15 @@ class _Group:
                 event=Event(action=worst.event.action, start=self.first, end=self.last if self.over else None),
                 source=replace(worst.source, port=next(iter(self.ports)) if len(self.ports) == 1 else None, bytes=self.sent),
                 destination=replace(worst.destination, domain=self.domain, bytes=self.received),
-                outwatch=replace(findings, count=self.count, names=tuple(self.names) or None, open_files=tuple(self.files) or None),
+                outwatch=replace(
+                    findings,
+                    count=self.count,
+                    names=tuple(self.names) or None,
+                    open_files=tuple(self.files) or None,
+                    reputation=self.known.reputation,
+                    indicators=self.known.indicators,
+                    warnings=self.known.warnings,
+                ),
             )
         return Row(record, self.count, self.first, self.last)
 

@@ -27,6 +27,7 @@ _FILLS = {
     "allowed": ("#ECFDF3", "#475467"),
     "malicious": ("#F97066", "#1F2933"),
     "suspicious": ("#FEC84B", "#1F2933"),
+    "hint": ("#FEF0C7", "#1F2933"),
     "clean": ("#D1FADF", "#1F2933"),
 }
 
@@ -36,6 +37,7 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "critical": {"bold": True},
     "malicious": _NUMBER_WITH_PAGE,
     "suspicious": _NUMBER_WITH_PAGE,
+    "hint": _NUMBER_WITH_PAGE,
     "clean": _NUMBER_WITH_PAGE,
 }
 
@@ -62,6 +64,12 @@ class Styles:
         self.link = style(font_color="#175CD3", underline=1)
         self.unchecked_link = style(font_color=_GREY, italic=True, underline=1, quote_prefix=True)
         self.filled = {name: style(bg_color=fill, font_color=ink, **_LOOKS.get(name, {})) for name, (fill, ink) in _FILLS.items()}
+        self.filled_text = {name: style(bg_color=fill, font_color=ink, quote_prefix=True) for name, (fill, ink) in _FILLS.items()}
+        self.filled["unknown"] = self.filled_text["unknown"] = self.unchecked
+
+    def of(self, rated: Rated) -> int:
+        """Give the style of what a service said: a number in the colour of its state, or a text."""
+        return (self.filled_text if isinstance(rated.value, str) else self.filled)[rated.state]
 
 
 class Heading(NamedTuple):
@@ -98,7 +106,7 @@ class Pen:
         if isinstance(cell, Verdict):
             return text(cell.band, styles.filled[cell.band])
         if isinstance(cell, Rated):
-            return _value(cell.value, styles.filled[cell.state])
+            return _value(cell.value, styles.of(cell))
         if isinstance(cell, Styled):
             return text(cell.text, cell.style)
         if isinstance(cell, Linked):
@@ -110,7 +118,7 @@ class Pen:
         inner, styles = linked.cell, self._styles
         has_link = self.sheet.add_link(row, column, linked.url)
         if isinstance(inner, Rated):
-            return _value(inner.value, styles.filled[inner.state])
+            return _value(inner.value, styles.of(inner))
         if isinstance(inner, Unchecked):
             return text(inner.why, styles.unchecked_link if has_link else styles.unchecked)
         return text(inner, styles.link) if has_link else text(linked.url, styles.text)

@@ -14,7 +14,7 @@ def render(report: Report, out: BinaryIO) -> None:
     """Write the heading and a line for each row."""
     text = io.TextIOWrapper(out, "utf-8", errors="backslashreplace", newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
-    shown = columns(files=report.files)
+    shown = columns(files=report.files, unasked=report.unasked)
     writer.writerow([column.heading for column in shown])
     writer.writerows([_value(column.read(row)) for column in shown] for row in report.rows)
     text.detach()  # the file is closed by whoever opened it

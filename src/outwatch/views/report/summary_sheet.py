@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from outwatch import __version__
 from outwatch.engine.verdict import BANDS
 from outwatch.model.records import Band
+from outwatch.net.places.shipped import facts
+from outwatch.views import known
 from outwatch.views.report import Report
-from outwatch.views.report.columns import Cell, Column, Rated, Styled, Unchecked, Verdict, domain, far_ip, process_name, verdict
+from outwatch.views.report.columns import Cell, Column, Rated, Styled, Unchecked, Verdict, domain, process_name, verdict
 from outwatch.views.report.grid import Pen, Styles, set_up_print
 from outwatch.views.report.overview import Overview, busiest
 from outwatch.views.report.streamed import StreamedSheet
 
 _TOP = 10
 _WIDTHS = (40, 20, 46, 14, 60)
+_REASONS = 3  # of a service, on this sheet
+_OPINIONS = {"malicious": "malicious", "suspicious": "suspicious", "clean": "clean", "no_data": "without opinion"}
 _ORDER: tuple[Band, ...] = ("critical", "high", "medium", "low", "normal", "allowed")
 _BAND_MEANING: dict[Band, str] = {
     "critical": "several independent reasons to worry: look at it now",
@@ -73,11 +77,30 @@ def write_summary(sheet: StreamedSheet, styles: Styles, report: Report, overview
     page.section("Destinations with most connections", "Connections", "Domain", "Verdict", "Called by")
     for group in busiest(overview.destinations, _TOP):
         record = group.speaker.record
-        far = far_ip(record) or Unchecked("not known")
+        far = known.far_ip(record) or Unchecked("not known")
         page.row(far, group.connections, domain(group.speaker), verdict(record), group.listing())
+    _write_services(page, overview)
     page.section("Not known", "How many", "Why", "", "")
     for what, count, why in overview.unknown():
         page.row(what, count, Unchecked(why))
+
+
+def _write_services(page: _Page, overview: Overview) -> None:
+    """Say of each service how many destinations it was asked about with success, what it thinks of them, and why of others nothing."""
+    page.section("Services, by destination", "Answered", "Their opinion", "Not checked", "Why not")
+    for service in overview.services:
+        opinions = ", ".join(f"{service.answers[state]} {text}" for state, text in _OPINIONS.items() if service.answers[state])
+        reasons = "; ".join(f"{why}: {count:,}" for why, count in service.not_checked.most_common(_REASONS))
+        left_out = len(service.not_checked) - _REASONS
+        reasons += f"; {left_out} more on Not Checked" if left_out > 0 else ""
+        answered = service.answers.total()
+        page.row(
+            service.title,
+            answered,
+            opinions or Unchecked("nobody answered"),
+            service.not_checked.total(),
+            Unchecked(reasons) if reasons else None,
+        )
 
 
 def write_legend(sheet: StreamedSheet, styles: Styles, shown: Sequence[Column], footer: str) -> None:
@@ -91,11 +114,21 @@ def write_legend(sheet: StreamedSheet, styles: Styles, shown: Sequence[Column], 
     page.section("Score of a service", "", "", "", "")
     page.row(Rated("red", "malicious"), "the service calls it malicious")
     page.row(Rated("amber", "suspicious"), "the service has some doubt")
-    page.row(Rated("green", "clean"), "the service knows it and has nothing against it")
+    page.row(Rated("pale", "hint"), "the service is not worried, though something was said against it")
+    page.row(Rated("green", "clean"), "the service knows it and has nothing at all against it")
     page.row(Unchecked("grey, with the reason"), "not checked: nobody was asked, or nobody answered. Grey is not green.")
+    page.row("no data", "the service was asked and knows nothing of it. That is not green either.")
     page.section("Column", "Meaning", "", "", "")
     for column in shown:
         page.row(column.heading, column.meaning)
     page.section("Links", "", "", "", "")
     page.row("VT Score, AbuseIPDB Score", "lead to that service's page about the address")
     page.row("Links", "leads to IPinfo's page. Opening a page tells the service that you are interested.")
+    page.row("Other Services", "leads to the page of the service that is most worried")
+    shipped = facts()
+    if shipped is not None:
+        page.section("Country and network", "From", "", "", "")
+        page.row("first", "your own MMDB files, then those that were fetched (enrichers.geo), then:")
+        for origin in shipped.origins:
+            page.row(origin.gives, f"{origin.name}, {origin.date}; {origin.licence}")
+            page.row("", f"thanks to {origin.credit}")

@@ -4,7 +4,8 @@ Every text is written as a text, whatever it looks like; the only links are thos
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import BinaryIO, Self
 
 from xlsxwriter import Workbook
@@ -14,6 +15,7 @@ from outwatch import __version__
 from outwatch.errors import OutputError
 from outwatch.guard.text import printable
 from outwatch.model.records import Judged
+from outwatch.views import known
 from outwatch.views.report import Report
 from outwatch.views.report import columns as read
 from outwatch.views.report.columns import Cell, Linked, Rated, Unchecked
@@ -25,8 +27,8 @@ from outwatch.views.report.summary_sheet import write_legend, write_summary
 SHEETS = ("Summary", "Connections", "Processes", "Destinations", "Not Checked", "Legend")
 """The sheets of the contract, in its order."""
 
-_LINKED = {"VT Score": "virustotal", "AbuseIPDB Score": "abuseipdb", "Links": "ipinfo"}
-_NAMES = frozenset({"Port", "PID"})  # numbers that are names: no thousands separator
+_LINKED = {"VT Score": "virustotal", "AbuseIPDB Score": "abuseipdb", "Links": "ipinfo", "Other Services": None}
+_NAMES = frozenset({"Port", "PID", "AS Number"})  # numbers that are names: no thousands separator
 _FROZEN = 2
 _PAGES = 4  # sheets of paper that the connections are wide
 
@@ -38,9 +40,10 @@ _PROCESSES = (
 )  # fmt: skip
 _DESTINATIONS = (
     Heading("IP", 40), Heading("Domain", 40), Heading("Verdict", 12), Heading("Score", 8), Heading("Connections", 13),
-    Heading("Processes (Port)", 50), Heading("Country", 12), Heading("AS Name", 28), Heading("VT Score", 14),
-    Heading("AbuseIPDB Score", 18), Heading("Bytes Sent", 14), Heading("Bytes Received", 14), Heading("First Seen", 20),
-    Heading("Last Seen", 20),
+    Heading("Processes (Port)", 50), Heading("Country", 12), Heading("AS Name", 28), Heading("VT Score", 30),
+    Heading("AbuseIPDB Score", 30), Heading("Bytes Sent", 14), Heading("Bytes Received", 14), Heading("First Seen", 20),
+    Heading("Last Seen", 20), Heading("Checked At", 20), Heading("AS Number", 12, is_name=True), Heading("Other Services", 50),
+    Heading("Listed In", 40), Heading("Known As", 40),
 )  # fmt: skip
 _NOT_CHECKED = (Heading("What", 42), Heading("How Many", 12), Heading("Why", 120))
 
@@ -109,21 +112,21 @@ class _Fallible:
 
 
 def _write(book: Workbook, report: Report) -> None:
-    styles, overview = Styles(book), Overview(report.summary)
+    styles, overview = Styles(book), Overview(report.summary, report.unasked)
     sheets = {name: book.add_worksheet(name, StreamedSheet) for name in SHEETS}
-    shown = read.columns(files=report.files)
-    wanted = [(column, _LINKED.get(column.heading)) for column in shown]
+    shown = read.columns(files=report.files, unasked=report.unasked)
+    wanted = [(column, column.heading in _LINKED) for column in shown]
     headings = [Heading(column.heading, column.widest, column.heading in _NAMES) for column in shown]
     main = Grid(sheets["Connections"], styles, headings, frozen=_FROZEN, pages=_PAGES)
     for row in overview.passing(iter(report.rows)):
-        main.add([column.read(row) if service is None else _linked(service, column.read(row), row.record) for column, service in wanted])
+        main.add([_linked(column.heading, column.read(row), row.record) if links else column.read(row) for column, links in wanted])
     host = printable(overview.host, 80)
     footer = f"outwatch {__version__} · {host} · {overview.period}"
     book.set_properties({"title": "outwatch report", "subject": host, "author": "outwatch", "created": report.made.replace(tzinfo=None)})
     main.finish(footer)
     for name, headings_of, groups, cells, wide in (
         ("Processes", _PROCESSES, overview.processes, _process_cells, 3),
-        ("Destinations", _DESTINATIONS, overview.destinations, _destination_cells, 2),
+        ("Destinations", _DESTINATIONS, overview.destinations, partial(_destination_cells, unasked=report.unasked), 2),
     ):
         grid = Grid(sheets[name], styles, headings_of, frozen=_FROZEN, pages=wide)
         for group in worst(groups):
@@ -139,12 +142,13 @@ def _write(book: Workbook, report: Report) -> None:
     write_legend(sheets["Legend"], styles, shown, footer)
 
 
-def _linked(service: str, cell: Cell, record: Judged) -> Cell:
-    """Add the link to a service's page about the address, if it has one."""
-    url = read.pages(record).get(service)
+def _linked(heading: str, cell: Cell, record: Judged) -> Cell:
+    """Add the link to a service's page about the address, if it has one; of several services that of the most worried."""
+    service = _LINKED[heading] or known.most_worried(record, read.COLUMNS_OF_THEIR_OWN)
+    url = known.pages(record).get(service or "")
     if url is None or not isinstance(cell, str | Unchecked | Rated):
         return cell
-    return Linked("IPinfo" if service == "ipinfo" else cell, url)
+    return Linked("IPinfo" if service == "ipinfo" and heading == "Links" else cell, url)
 
 
 def _process_cells(group: Group) -> Sequence[Cell]:
@@ -171,10 +175,11 @@ def _process_cells(group: Group) -> Sequence[Cell]:
     )
 
 
-def _destination_cells(group: Group) -> Sequence[Cell]:
-    record, row = group.speaker.record, group.speaker
+def _destination_cells(group: Group, unasked: Mapping[str, str]) -> Sequence[Cell]:
+    row = group.informed()
+    record = row.record
     return (
-        read.far_ip(record) or Unchecked("not known"),
+        known.far_ip(record) or Unchecked("not known"),
         read.domain(row),
         read.verdict(record),
         record.outwatch.score,
@@ -182,10 +187,15 @@ def _destination_cells(group: Group) -> Sequence[Cell]:
         group.listing(),
         read.country(row),
         read.network(row),
-        _linked("virustotal", read.reputation(record, "virustotal"), record),
-        _linked("abuseipdb", read.reputation(record, "abuseipdb"), record),
+        _linked("VT Score", read.reputation(record, "virustotal", unasked), record),
+        _linked("AbuseIPDB Score", read.reputation(record, "abuseipdb", unasked), record),
         read.count_of_bytes(group.sent),
         read.count_of_bytes(group.received),
         group.first,
         group.last,
+        read.checked_at(row),
+        read.network_number(row),
+        _linked("Other Services", read.other_services(row), record),
+        read.listed_in(row),
+        read.known_as(row),
     )

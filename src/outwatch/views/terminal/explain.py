@@ -1,6 +1,7 @@
 """Why a connection got its verdict, point by point, and what would change it."""
 
 import re
+from datetime import UTC
 from shlex import quote
 
 from outwatch.engine.verdict import BANDS, combine, without_each
@@ -8,6 +9,7 @@ from outwatch.guard.text import printable
 from outwatch.model.programs import runs_anything
 from outwatch.model.records import Changed, Detection, Fact, Judged, Package, Script, asked_name, stands_for
 from outwatch.net.endpoints import endpoint
+from outwatch.views import known
 from outwatch.views.terminal.words import owner, verdict_words
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}\Z")  # nothing that a shell would act on
@@ -17,9 +19,11 @@ def explanation(record: Judged) -> str:
     """Tell, in lines that are safe to show, what a record is about, its reasons and their points, and what would change it."""
     findings = record.outwatch
     lines = [f"{record.id}: {_what(record)}", f"verdict: {verdict_words(record)}" + _score(findings.score)]
-    lines += _who(record)
+    lines += [*_who(record), *_destination(record)]
     reasons = findings.reasons or ()
-    if findings.verdict is None:
+    if findings.verdict is None and record.network.direction != "ingress":
+        lines.append("It was not judged: whoever recorded it did not say what to make of it. outwatch replay judges recordings.")
+    elif findings.verdict is None:
         lines.append("Accepted connections are recorded and not judged: somebody else opened this one.")
     elif not reasons:
         lines.append("Nothing speaks against it: no detector found a reason. That is not proof of innocence.")
@@ -79,6 +83,20 @@ def _who(record: Judged) -> list[str]:
         known = {True: "confirmed", False: "not confirmed", None: "confirmation unknown"}[name.confirmed]
         lines.append(f"  name: {name.name} (from {name.origin or 'an unnamed source'}, {known})")
     return lines
+
+
+def _destination(record: Judged) -> list[str]:
+    """Say where the destination is, and what services and lists know of it, with the pages to read on."""
+    findings, pages = record.outwatch, known.pages(record)
+    lines = [f"  where: {where}"] if (where := known.where(record)) else []
+    for one in known.opinions(record):
+        when = f"; asked {one.checked_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if one.checked_at else ""
+        page = f"; {pages[one.provider]}" if one.provider in pages and one.state != "not_checked" else ""
+        lines.append(f"  {known.title(one.provider)}: {known.spelled(one)}{when}{page}")
+    if record.network.scope == "public" and record.network.direction != "ingress" and not findings.reputation:
+        lines.append("  services: none was asked about it; that is no clean bill")
+    lines += [f"  listed in {entry}" for entry in known.listing(findings.indicators)]
+    return [*lines, *(f"  known as {entry}" for entry in known.listing(findings.warnings))]
 
 
 def _whence(record: Judged) -> list[str]:

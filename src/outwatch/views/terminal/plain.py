@@ -3,13 +3,14 @@
 from datetime import UTC
 
 from outwatch.guard.text import printable
-from outwatch.model.records import Connection, EventsLost, Question, Record, Summary, asked_name, stands_for
+from outwatch.model.records import Connection, EventsLost, Question, Record, Reputation, Summary, asked_name, stands_for
 from outwatch.net.endpoints import endpoint
+from outwatch.views import known
 from outwatch.views.terminal.words import owner, summary_lines, verdict_words
 
 COLUMNS = (
     "time", "action", "verdict", "score", "process", "pid", "user", "direction", "transport", "source", "destination", "domain",
-    "reasons", "id", "count",
+    "reasons", "id", "count", "country", "network", "reputation", "listed", "known",
 )  # fmt: skip
 """The columns, in this order; a cell whose value is unknown holds ``-``."""
 
@@ -46,4 +47,15 @@ def _cells(record: Connection | Question) -> list[str]:
         "; ".join(f"{reason.points:+g} {reason.reason}" for reason in findings.reasons or ()),
         record.id,
         str(stands_for(record)),
+        known.country(record) or "",
+        known.place(None, *known.network(record)),
+        "; ".join(f"{one.provider} {_said(one)}" for one in known.opinions(record)),
+        "; ".join(one.list_ for one in findings.indicators or ()),
+        "; ".join(one.list_ for one in findings.warnings or ()),
     ]
+
+
+def _said(one: Reputation) -> str:
+    """Spell an opinion: its state, and the service's number, or why there is none."""
+    number = known.number(one)
+    return one.state + (f" ({one.why})" if one.why else "" if number is None else f" {number:g}")

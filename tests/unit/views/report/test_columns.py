@@ -16,6 +16,7 @@ from outwatch.model.records import (
     Findings,
     Geo,
     Hash,
+    Listed,
     Name,
     Network,
     Organization,
@@ -27,8 +28,9 @@ from outwatch.model.records import (
     User,
     WhyUnknown,
 )
+from outwatch.views.known import pages
 from outwatch.views.report import FORMS, form_of, free_name
-from outwatch.views.report.columns import COLUMNS, Cell, Rated, Unchecked, Verdict, columns, pages
+from outwatch.views.report.columns import COLUMNS, Cell, Rated, Unchecked, Verdict, columns
 from outwatch.views.report.fold import folded
 
 Make = Callable[..., Connection]
@@ -37,7 +39,23 @@ HEADINGS = [
     "Accessed Files", "Verdict", "Score", "Reasons", "Name Origin", "Protocol", "Executable", "SHA-256", "Parent", "User", "Container",
     "First Seen", "Last Seen", "Bytes Sent", "Bytes Received", "Connections", "Links", "Checked At",
 ]  # fmt: skip
-NOTHING = {"Port", "Service", "Score", "Reasons", "Name Origin", "Protocol", "Container", "Links"}
+THREE_PAGES = [
+    "https://www.virustotal.com/gui/ip-address/203.0.113.9", "https://www.abuseipdb.com/check/203.0.113.9", "https://ipinfo.io/203.0.113.9",
+]  # fmt: skip
+ADDED = ["AS Number", "Other Services", "Listed In", "Known As"]
+NOTHING = {
+    "Port",
+    "Service",
+    "Score",
+    "Reasons",
+    "Name Origin",
+    "Protocol",
+    "Container",
+    "Links",
+    "Other Services",
+    "Listed In",
+    "Known As",
+}
 
 
 def said(record: Connection, heading: str, *, files: bool = False) -> Cell:
@@ -47,8 +65,9 @@ def said(record: Connection, heading: str, *, files: bool = False) -> Cell:
 
 
 def test_the_columns_are_those_of_the_contract_in_its_order() -> None:
-    assert [column.heading for column in COLUMNS] == HEADINGS
-    assert len(COLUMNS) == 29
+    assert [column.heading for column in COLUMNS[:29]] == HEADINGS
+    assert len(HEADINGS) == 29
+    assert [column.heading for column in COLUMNS[29:]] == ADDED, "more only at the end"
 
 
 def test_of_a_record_that_knows_nothing_every_cell_is_empty_or_says_why() -> None:
@@ -83,7 +102,10 @@ def test_a_full_record_fills_every_column(connection: Make) -> None:
             reputation=(
                 Reputation(provider="virustotal", state="malicious", score=11, checked_at=checked),
                 Reputation(provider="abuseipdb", state="clean", score=0, checked_at=checked - timedelta(hours=1)),
+                Reputation(provider="greynoise", state="clean", allow_listed=True, tags=("Example CDN",), checked_at=checked),
             ),
+            indicators=(Listed(list_="ipsum", entry="203.0.113.9", confidence=80),),
+            warnings=(Listed(list_="example-cloud", entry="203.0.113.0/24"),),
         ),
     )  # fmt: skip
     expected = [
@@ -91,10 +113,11 @@ def test_a_full_record_fills_every_column(connection: Make) -> None:
         "ip.addr == 203.0.113.9 && tcp.port == 443", "/a; /b", Verdict("medium"), 50, "bad place (+50); known (-7.5)",
         "ptr, confirmed; b.example: sni, not confirmed", "tcp", "/usr/bin/curl [deleted]", "ab" * 32, "bash (5) ← /sbin/init (1)", "alice",
         "web", began, began, 12, 34, 1,
-        "https://www.virustotal.com/gui/ip-address/203.0.113.9 https://www.abuseipdb.com/check/203.0.113.9 https://ipinfo.io/203.0.113.9",
-        datetime(2025, 7, 10, 17, 43, tzinfo=UTC),
+        " ".join((*THREE_PAGES, "https://viz.greynoise.io/ip/203.0.113.9")),
+        datetime(2025, 7, 10, 17, 43, tzinfo=UTC), 64500, "GreyNoise: clean; it vouches for the address; Example CDN",
+        Rated("ipsum: 203.0.113.9 (confidence 80)", "suspicious"), "example-cloud: 203.0.113.0/24",
     ]  # fmt: skip
-    assert [said(full, heading, files=True) for heading in HEADINGS] == expected
+    assert [said(full, heading, files=True) for heading in HEADINGS + ADDED] == expected
 
 
 def test_open_files_are_told_only_if_they_were_asked_for(connection: Make) -> None:
@@ -125,6 +148,62 @@ def test_what_was_not_checked_is_never_a_score(connection: Make, provider: str, 
 def test_without_an_answer_the_cell_says_that_nobody_was_asked(connection: Make, scope: Scope, expected: str) -> None:
     record = connection(network=Network(transport="tcp", direction="egress", scope=scope))
     assert said(record, "VT Score") == Unchecked(expected)
+
+
+@pytest.mark.parametrize("heading", ["Country", "AS Name", "AS Number"])
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [("public", "not known"), (None, "not known"), ("private", "private address"), ("link_local", "link-local address")],
+)
+def test_where_nothing_is_known_of_the_place_the_cell_says_why(connection: Make, heading: str, scope: Scope | None, expected: str) -> None:
+    assert said(connection(network=Network(transport="tcp", direction="egress", scope=scope)), heading) == Unchecked(expected)
+
+
+def test_a_network_without_a_name_is_shown_by_its_number(connection: Make) -> None:
+    record = connection(destination=Destination(ip="203.0.113.9", port=443, as_=AutonomousSystem(number=64_500)))
+    assert (said(record, "AS Name"), said(record, "AS Number")) == ("AS64500", 64_500)
+
+
+def test_a_service_fills_country_and_network_that_no_file_knew(connection: Make) -> None:
+    network = AutonomousSystem(number=64_500, organization=Organization(name="Example Net"))
+    answer = Reputation(provider="ipinfo", state="no_data", geo=Geo(country_iso_code="NL"), as_=network)
+    record = connection(outwatch=Findings(reputation=(answer,)))
+    assert [said(record, heading) for heading in ("Country", "AS Name", "AS Number")] == ["NL", "Example Net", 64_500]
+    mine = replace(record, destination=Destination(ip="203.0.113.9", geo=Geo(country_iso_code="DE"), as_=AutonomousSystem(number=1)))
+    assert [said(mine, heading) for heading in ("Country", "AS Name", "AS Number")] == ["DE", "AS1", 1]
+
+
+def test_why_a_service_was_not_asked_at_all_stands_in_every_cell_without_an_answer(connection: Make) -> None:
+    shown = {one.heading: one for one in columns(files=True, unasked={"virustotal": "no key", "abuseipdb": "off"})}
+    answered = connection(outwatch=Findings(reputation=(Reputation(provider="virustotal", state="clean", score=0),)))
+    private = connection(network=Network(transport="tcp", direction="egress", scope="private"))
+    rows = [folded([record])[0] for record in (connection(), answered, private)]
+    assert [shown["VT Score"].read(row) for row in rows] == [
+        Unchecked("not checked: no key"),
+        Rated(0, "clean"),
+        Unchecked("not checked: private address"),
+    ]
+    assert shown["AbuseIPDB Score"].read(rows[0]) == Unchecked("not checked: off")
+
+
+@pytest.mark.parametrize(
+    ("states", "kind"),
+    [
+        (("malicious", "clean"), "malicious"),
+        (("clean", "suspicious"), "suspicious"),
+        (("clean", "no_data"), None),
+        (("no_data", "not_checked"), None),
+        (("not_checked", "not_checked"), "grey"),
+    ],
+)
+def test_what_other_services_say_is_coloured_by_the_worst_of_them(connection: Make, states: tuple[str, str], kind: str | None) -> None:
+    answers = tuple(Reputation(provider=name, state=state) for name, state in zip(("otx", "greynoise"), states, strict=True))  # type: ignore[arg-type]
+    cell = said(connection(outwatch=Findings(reputation=answers)), "Other Services")
+    expected = {None: str, "grey": Unchecked}.get(kind, Rated)
+    assert isinstance(cell, expected)
+    text = cell.value if isinstance(cell, Rated) else cell.why if isinstance(cell, Unchecked) else cell
+    assert str(text).startswith("GreyNoise: "), "the order is always the same"
+    assert not isinstance(cell, Rated) or cell.state == kind
 
 
 @pytest.mark.parametrize(("why", "expected"), [("exited", "its process has gone or let go of it"), ("no_rights", "other users' processes")])

@@ -1,7 +1,7 @@
 """What one process did with one port of one destination is one row; nothing of what it stands for gets lost."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,10 +15,12 @@ from outwatch.model.records import (
     Event,
     Findings,
     Host,
+    Listed,
     Name,
     Network,
     Process,
     Question,
+    Reputation,
     Source,
     Unknown,
 )
@@ -26,6 +28,7 @@ from outwatch.views.report.fold import folded
 
 Make = Callable[..., Connection]
 SECOND = timedelta(seconds=1)
+WHEN = datetime(2025, 7, 10, 17, 42, 1, tzinfo=UTC)
 
 
 def test_connections_of_one_process_to_one_port_are_one_row_with_their_number(connection: Make) -> None:
@@ -169,3 +172,42 @@ def test_questions_for_different_names_are_rows_of_their_own(connection: Make) -
 
     rows = folded([question("q1", "a.example"), question("q2", "b.example"), question("q3", "a.example")])
     assert [row.connections for row in rows] == [2, 1]
+
+
+def test_what_services_and_lists_say_of_any_connection_stands_in_the_row(connection: Make) -> None:
+    early, late = WHEN, WHEN + SECOND
+
+    def said(state: Any, provider: str = "virustotal", at: datetime | None = None, **more: Any) -> Reputation:
+        return Reputation(provider=provider, state=state, checked_at=at, **more)
+
+    one, other = Listed(list_="a", entry="x"), Listed(list_="b", entry="x")
+    records = [
+        connection(id="c1", outwatch=Findings(verdict="high", score=70, reputation=(said("not_checked", why="quota"),), indicators=(one,))),
+        connection(
+            id="c2", outwatch=Findings(reputation=(said("clean", at=early, score=0), said("no_data", "otx")), indicators=(one, other))
+        ),
+        connection(id="c3", outwatch=Findings(reputation=(said("suspicious", at=late, score=2),), warnings=(other,))),
+        connection(id="c4", outwatch=Findings(reputation=(said("suspicious", at=early, score=1),))),
+    ]
+    (row,) = folded(records)
+    findings = row.record.outwatch
+    assert findings.reputation is not None
+    assert {one.provider: (one.state, one.score) for one in findings.reputation} == {
+        "virustotal": ("suspicious", 2),
+        "otx": ("no_data", None),
+    }
+    assert (findings.indicators, findings.warnings) == ((one, other), (other,))
+    assert (findings.verdict, findings.score) == ("high", 70)
+
+
+@pytest.mark.security
+def test_a_destination_with_endless_services_and_lists_keeps_some_of_them(connection: Make) -> None:
+    records = [
+        connection(
+            id=f"c{at}",
+            outwatch=Findings(reputation=(Reputation(provider=f"p{at}", state="clean"),), indicators=(Listed(list_=f"l{at}", entry="x"),)),
+        )
+        for at in range(500)
+    ]
+    findings = folded(records)[0].record.outwatch
+    assert len(findings.reputation or ()) == len(findings.indicators or ()) == 50

@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 
-from outwatch.model.records import Connection, Destination, Event, Findings, Process, Reputation, Source, User
+from outwatch.model.records import (
+    AutonomousSystem,
+    Connection,
+    Destination,
+    Event,
+    Findings,
+    Listed,
+    Organization,
+    Process,
+    Reputation,
+    Source,
+    User,
+)
 
 Make = Callable[..., Connection]
 Write = Callable[..., bytes]
@@ -43,9 +55,9 @@ def test_a_whole_score_is_written_as_a_whole_number(connection: Make, written: W
 
 def test_lines_end_as_the_standard_says_and_an_empty_report_is_its_heading(written: Write) -> None:
     data = written([], "separated")
-    assert data.endswith(b'"Checked At"\r\n')
+    assert data.endswith(b'"Known As"\r\n')
     assert data.count(b"\n") == 1
-    assert data.count(b",") == 28
+    assert data.count(b",") == 32
 
 
 def test_commas_quotes_and_letters_of_the_world_survive(connection: Make, written: Write) -> None:
@@ -58,10 +70,18 @@ def test_commas_quotes_and_letters_of_the_world_survive(connection: Make, writte
 @pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@x", "＝x", " =x", "\t=x", "\r\n=x"])
 def test_no_value_begins_like_a_formula(connection: Make, written: Write, name: str) -> None:
     hostile = connection(
-        domain=name,
         process=Process(pid=1, name=name, executable=name, parent=Process(name=name)),
         user=User(name=name),
-        outwatch=Findings(verdict="low", reputation=(Reputation(provider="virustotal", state="not_checked", why=name),)),
+        destination=Destination(ip="203.0.113.9", port=1, domain=name, as_=AutonomousSystem(organization=Organization(name=name))),
+        outwatch=Findings(
+            verdict="low",
+            reputation=(
+                Reputation(provider="virustotal", state="not_checked", why=name),
+                Reputation(provider=name, state="suspicious", tags=(name,)),
+            ),
+            indicators=(Listed(list_=name, entry=name, note=name),),
+            warnings=(Listed(list_=name, entry=name),),
+        ),
     )
     data = written([hostile], "separated")
     assert data.count(b"\n") == 2, "one line for the heading, one for the row"

@@ -12,13 +12,17 @@ from msgspec.structs import replace
 from openpyxl import Workbook
 
 from outwatch.model.records import (
+    AutonomousSystem,
     Band,
     Connection,
     Destination,
     Detection,
     Event,
     Findings,
+    Geo,
+    Listed,
     Network,
+    Organization,
     Process,
     Reputation,
     Scope,
@@ -29,6 +33,7 @@ from outwatch.views.report.cells import MOST
 
 Make = Callable[..., Connection]
 Cells = Callable[..., dict[str, Any]]
+OTX = "https://otx.alienvault.com/"
 HOSTS = ("https://www.virustotal.com/", "https://www.abuseipdb.com/", "https://ipinfo.io/")
 
 
@@ -119,7 +124,8 @@ def test_every_verdict_has_its_own_colour_and_only_the_harmless_are_green(connec
 
 
 def test_checked_scores_are_red_amber_or_green(connection: Make, cells: Cells) -> None:
-    red, amber, green = (fill(cells(connection(outwatch=rated(state)))["VT Score"]) for state in ("malicious", "suspicious", "clean"))
+    scores = (("malicious", 11), ("suspicious", 2), ("clean", 0))
+    red, amber, green = (fill(cells(connection(outwatch=rated(state, score)))["VT Score"]) for state, score in scores)
     assert red is not None
     assert amber is not None
     assert red[0] > red[1] + 64
@@ -127,6 +133,52 @@ def test_checked_scores_are_red_amber_or_green(connection: Make, cells: Cells) -
     assert amber[0] > amber[1] > amber[2]
     assert amber[1] > red[1] + 32
     assert is_green(green)
+
+
+@pytest.mark.security
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reputation(provider="virustotal", state="clean", score=4),
+        Reputation(provider="virustotal", state="clean", score=0, malicious=4, engines=90),
+        Reputation(provider="virustotal", state="clean", suspicious=1),
+    ],
+)
+def test_what_engines_speak_against_is_not_green_even_if_it_is_called_clean(connection: Make, cells: Cells, answer: Reputation) -> None:
+    colour = fill(cells(connection(outwatch=Findings(reputation=(answer,))))["VT Score"])
+    assert colour is not None
+    assert not is_green(colour)
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("state", ["not_checked", "no_data"])
+def test_other_services_that_know_nothing_are_not_green(connection: Make, cells: Cells, state: Any) -> None:
+    answer = Reputation(provider="greynoise", state=state, why="timeout" if state == "not_checked" else None)
+    row = cells(connection(outwatch=Findings(reputation=(answer,))))
+    assert fill(row["Other Services"]) is None
+    assert row["Other Services"].value == "GreyNoise: " + ("not checked: timeout" if state == "not_checked" else "no data")
+    assert "not checked" in row["VT Score"].value
+
+
+def test_what_others_say_leads_to_the_page_of_the_most_worried(connection: Make, cells: Cells) -> None:
+    answers = (
+        Reputation(provider="virustotal", state="malicious", score=60),
+        Reputation(provider="greynoise", state="clean", link="https://evil.example/"),
+        Reputation(provider="otx", state="suspicious", score=3, reports=3),
+        Reputation(provider="somebody", state="clean"),
+    )
+    row = cells(connection(outwatch=Findings(reputation=answers)))
+    assert row["Other Services"].hyperlink.target == "https://otx.alienvault.com/indicator/ip/203.0.113.9"
+    assert row["Other Services"].value == "GreyNoise: clean; AlienVault OTX: suspicious; score 3; 3 reports; somebody: clean"
+    assert fill(row["Other Services"]) == fill(cells(connection(outwatch=rated("suspicious")))["VT Score"])
+    assert row["Links"].hyperlink.target == "https://ipinfo.io/203.0.113.9"
+
+
+def test_the_number_of_a_network_is_a_name(connection: Make, cells: Cells) -> None:
+    network = AutonomousSystem(number=4_199_999_999, organization=Organization(name="=Example"))
+    row = cells(connection(destination=Destination(ip="203.0.113.9", port=443, as_=network, geo=Geo(country_iso_code="NL"))))
+    assert (row["AS Number"].value, row["AS Number"].number_format) == (4_199_999_999, "0")
+    assert (row["AS Name"].value, row["AS Name"].quotePrefix, row["Country"].value) == ("=Example", True, "NL")
 
 
 @pytest.mark.security
@@ -201,15 +253,22 @@ STRANGE = [
 def test_a_text_is_shown_as_it_is_and_stays_a_text(connection: Make, cells: Cells, text: str) -> None:
     record = connection(
         domain=text, process=Process(pid=1, name=text or None, executable=text),
-        outwatch=Findings(verdict="low", score=20, open_files=(text,), reasons=(Detection(detector="x", points=20, reason=text),)),
+        outwatch=Findings(
+            verdict="low", score=20, open_files=(text,), reasons=(Detection(detector="x", points=20, reason=text),),
+            reputation=(Reputation(provider="otx", state="suspicious", tags=(text,)),),
+            indicators=(Listed(list_=text, entry=text, note=text),), warnings=(Listed(list_=text, entry=text),),
+        ),
     )  # fmt: skip
     row = cells(record, files=True)
     if text:
         assert {shown(row[name].value) for name in ("Domain", "Process", "Executable", "Accessed Files")} == {text}
         assert {row[name].data_type for name in ("Domain", "Process", "Executable")} <= {"s", "inlineStr"}
         assert shown(row["Reasons"].value) == f"{text} (+20)"
+        assert shown(row["Known As"].value) == f"{text}: {text}"
+        assert shown(row["Listed In"].value) == f"{text}: {text} ({text})"
+        assert shown(row["Other Services"].value) == f"AlienVault OTX: suspicious; {text}"
     assert not [name for name, cell in row.items() if cell.data_type == "f"]
-    assert {cell.hyperlink.target[: cell.hyperlink.target.index("/", 9) + 1] for cell in row.values() if cell.hyperlink} == set(HOSTS)
+    assert {cell.hyperlink.target[: cell.hyperlink.target.index("/", 9) + 1] for cell in row.values() if cell.hyperlink} == {*HOSTS, OTX}
 
 
 @pytest.mark.security

@@ -11,11 +11,29 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from msgspec.structs import replace
 from openpyxl import Workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
 from outwatch.errors import OutputError
-from outwatch.model.records import Connection, Destination, Event, Findings, Host, Network, Process, Source, Summary, Unknown
+from outwatch.model.records import (
+    AutonomousSystem,
+    Connection,
+    Destination,
+    Event,
+    Findings,
+    Geo,
+    Host,
+    Listed,
+    Network,
+    Organization,
+    Process,
+    Reputation,
+    Scope,
+    Source,
+    Summary,
+    Unknown,
+)
 from outwatch.views.report import Report, grid, render
 from outwatch.views.report.columns import COLUMNS
 from outwatch.views.report.fold import Row
@@ -121,8 +139,8 @@ def test_the_summary_tells_counts_top_programs_and_what_is_not_known(busy: list[
     not_checked = values(book["Not Checked"])
     assert not_checked[0] == ("What", "How Many", "Why")
     for wanted in [
-        ("VirusTotal, rows", 5, "no look-up"),
-        ("AbuseIPDB, rows", 5, "no look-up"),
+        ("VirusTotal, destinations", 2, "no look-up"),
+        ("AbuseIPDB, destinations", 2, "no look-up"),
         ("Not looked up", 3, "out of time"),
         ("Events lost", 12, "queue"),
         ("Lines of the input", 2, "broken, passed over"),
@@ -132,6 +150,90 @@ def test_the_summary_tells_counts_top_programs_and_what_is_not_known(busy: list[
     ]:
         assert wanted in not_checked
         assert wanted in [row[:3] for row in values(book["Summary"])]
+
+
+def _of(sheet: Worksheet, heading: str, name: str) -> dict[str, Any]:
+    """Give the row of a sheet that begins with ``name``, by the headings of the part that begins with ``heading``."""
+    rows = values(sheet)
+    first = next(at for at, row in enumerate(rows) if row[0] == heading)
+    row = next(row for row in rows[first:] if row[0] == name)
+    return dict(zip([str(one) for one in rows[first]], row, strict=True))
+
+
+def test_the_summary_adds_up_what_services_said_of_each_destination(connection: Make, workbook: Read) -> None:
+    def seen(last: int, *said: Reputation, scope: Scope = "public") -> Connection:
+        network = Network(transport="tcp", direction="egress", scope=scope)
+        return connection(id=f"c{last}{said}", ip=f"203.0.113.{last}", network=network, outwatch=Findings(reputation=said or None))
+
+    def engines(state: Any, why: str | None = None) -> Reputation:
+        return Reputation(provider="virustotal", state=state, why=why)
+
+    records = [
+        seen(1, engines("not_checked", "quota")),
+        replace(seen(1, engines("malicious")), process=Process(pid=5, name="other")),  # the same destination: it was answered all the same
+        seen(2, engines("clean"), Reputation(provider="otx", state="no_data")),
+        seen(3, engines("not_checked", "quota")),
+        seen(4, engines("not_checked", "timeout")),
+        seen(5),
+        seen(6, scope="private"),
+    ]
+    book = workbook(records, unasked={"virustotal": "no key"})
+    summary = book["Summary"]
+    row = _of(summary, "Services, by destination", "VirusTotal")
+    assert row == {
+        "Services, by destination": "VirusTotal", "Answered": 2, "Their opinion": "1 malicious, 1 clean", "Not checked": 4,
+        "Why not": "quota: 1; timeout: 1; no key: 1; 1 more on Not Checked",
+    }  # fmt: skip
+    abuse = _of(summary, "Services, by destination", "AbuseIPDB")
+    assert (abuse["Answered"], abuse["Their opinion"], abuse["Not checked"]) == (0, "nobody answered", 6)
+    assert _of(summary, "Services, by destination", "AlienVault OTX")["Their opinion"] == "1 without opinion"
+    not_checked = values(book["Not Checked"])
+    reasons = (("quota", 1), ("timeout", 1), ("no key", 1), ("private address", 1))
+    assert [("VirusTotal, destinations", count, why) in not_checked for why, count in reasons] == [True] * 4
+
+
+@pytest.mark.security
+def test_endless_reasons_and_services_are_told_apart_only_so_far(connection: Make, workbook: Read) -> None:
+    records = [
+        connection(
+            id=f"c{at}", ip=f"203.0.{at >> 8}.{at & 255}",
+            outwatch=Findings(reputation=(
+                Reputation(provider="virustotal", state="not_checked", why=f"reason {at}"), Reputation(provider=f"p{at}", state="clean"),
+            )),
+        )
+        for at in range(300)
+    ]  # fmt: skip
+    rows = values(workbook(records)["Not Checked"])[1:]
+    mine = [row for row in rows if row[0] == "VirusTotal, destinations"]
+    assert len(mine) == 51
+    assert max(mine, key=lambda row: row[1])[1:] == (250, "other reasons")
+    assert len({row[0] for row in rows}) == 20
+
+
+def test_destinations_say_what_is_known_of_them_by_any_of_their_connections(connection: Make, workbook: Read) -> None:
+    known = Findings(
+        verdict="normal",
+        score=0,
+        reputation=(Reputation(provider="virustotal", state="suspicious", score=2, checked_at=datetime(2025, 7, 10, 18, tzinfo=UTC)),),
+        indicators=(Listed(list_="ipsum", entry="203.0.113.9", confidence=80),),
+    )
+    place = Destination(
+        ip="203.0.113.9", port=443, geo=Geo(country_iso_code="NL"),
+        as_=AutonomousSystem(number=64_500, organization=Organization(name="Example Net")),
+    )  # fmt: skip
+    worst = connection(id="c1", destination=place, process=Process(pid=1, name="a"), outwatch=Findings(verdict="low", score=20))
+    heading, row = values(workbook([worst, connection(id="c2", destination=place, outwatch=known)])["Destinations"])
+    shown = dict(zip(heading, row, strict=True))
+    assert {name: shown[name] for name in ("Verdict", "Country", "AS Name", "AS Number", "VT Score", "Listed In", "Known As")} == {
+        "Verdict": "low", "Country": "NL", "AS Name": "Example Net", "AS Number": 64_500, "VT Score": 2,
+        "Listed In": "ipsum: 203.0.113.9 (confidence 80)", "Known As": None,
+    }  # fmt: skip
+    assert shown["Checked At"] == datetime(2025, 7, 10, 18)  # noqa: DTZ001 - as cells have it
+
+
+def test_the_legend_says_whom_to_thank_for_countries_and_networks(workbook: Read) -> None:
+    text = " ".join(str(cell) for row in values(workbook([])["Legend"]) for cell in row if cell)
+    assert all(whom in text for whom in ("routeviews.org", "db-ip.com", "nro.net", "CC BY 4.0"))
 
 
 def test_the_legend_explains_every_column_and_every_verdict(workbook: Read) -> None:
