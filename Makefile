@@ -61,7 +61,7 @@ FUZZ_SECONDS := 60
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install --require-hashes -r requirements/fuzz.txt || { \
 	  echo "fuzzing needs atheris, which has builds for Linux on x86_64 and Python 3.11 to 3.14 only; the kept inputs are run by make tests" >&2; exit 1; }
-	mkdir -p build/fuzz && cd tests && for target in dns http quic quic_frames tls; do \
+	mkdir -p build/fuzz && cd tests && for target in dns http list quic quic_frames tls; do \
 	  ../$(BIN)/python -m fuzz $$target $(FUZZ_SECONDS) ../build/fuzz || exit 1; done
 
 # Lock the newest versions that fit, with their checksums, for every platform.

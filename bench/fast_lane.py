@@ -21,10 +21,11 @@ from pathlib import Path
 
 from measuring import Bounds, interleave, parser
 from measuring.recording import lines
-from outwatch.app import App, Request
+from outwatch.app import App
 from outwatch.engine.config import Config, Settings
 from outwatch.engine.health import Health
 from outwatch.engine.pipeline import Pipeline
+from outwatch.engine.request import Request
 from outwatch.engine.verdict import Judge
 from outwatch.model import wire
 from outwatch.model.records import Connection, Summary

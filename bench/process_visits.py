@@ -22,9 +22,10 @@ from typing import Any, ClassVar
 from msgspec.structs import replace
 
 from measuring import Bounds, parser
-from outwatch.app import App, Request
+from outwatch.app import App
 from outwatch.engine.config import Config, Settings
 from outwatch.engine.health import Health
+from outwatch.engine.request import Request
 from outwatch.model.interfaces import ProcessTable, Sensor
 from outwatch.model.records import Action, Connection, Destination, Event, Findings, Network, Process, Source
 

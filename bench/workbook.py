@@ -50,8 +50,9 @@ from outwatch.model.records import (
     Summary,
     User,
 )
+from outwatch.views.known import pages
 from outwatch.views.report import Report, render
-from outwatch.views.report.columns import COLUMNS, Cell, Rated, Unchecked, Verdict, pages
+from outwatch.views.report.columns import COLUMNS, Cell, Rated, Unchecked, Verdict
 from outwatch.views.report.fold import Row
 
 ROWS, DESTINATIONS, PROCESSES, LINKS, RECORDED = 100_000, 20_000, 500, 65_530, 20_000

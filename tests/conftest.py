@@ -50,7 +50,10 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OUTWATCH_LOOKUPS__REVERSE_NAMES__ENABLED", "false")
     # The kernel sensor sees every namespace of this machine, those of other tests too: tests of it switch it on again.
     monkeypatch.setenv("OUTWATCH_SENSORS__EBPF__ENABLED", "false")
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+    # No test sends anything to a service with the keys, or through the proxy, of whoever runs it.
+    keys = ("VT_API_KEY", "ABUSE_API_KEY", "ABUSEIPDB_API_KEY", "IPINFO_TOKEN", "GREYNOISE_API_KEY", "OTX_API_KEY", "CREDENTIALS_DIRECTORY")
+    proxies = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", *keys, *proxies):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(configuration, "SYSTEM", home / "etc")
     return home

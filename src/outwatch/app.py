@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any
 
 from outwatch.engine import registry
 from outwatch.engine.config import Config
@@ -18,6 +17,7 @@ from outwatch.engine.health import Health
 from outwatch.engine.host import this_host
 from outwatch.engine.pipeline import Pipeline
 from outwatch.engine.registry import Room
+from outwatch.engine.request import Companion, Outcome, Request
 from outwatch.engine.signals import ending_signals
 from outwatch.engine.verdict import Judge
 from outwatch.errors import ConfigError, OutwatchError, SensorUnavailable
@@ -26,6 +26,8 @@ from outwatch.guard.rights import network_namespace
 from outwatch.guard.sockets import Listening, is_there, shared_folder
 from outwatch.guard.text import printable
 from outwatch.guard.unprivileged import Account, give_up
+from outwatch.intel.marking import Marking
+from outwatch.intel.stored import Shelf
 from outwatch.lookups.reverse_names.asking import believed_servers
 from outwatch.model import wire
 from outwatch.model.interfaces import (
@@ -40,8 +42,12 @@ from outwatch.model.interfaces import (
     Sensor,
     Sink,
 )
-from outwatch.model.records import Judged, Record, Summary
+from outwatch.model.records import Judged, Record
+from outwatch.model.reputation import Indicator
 from outwatch.net.addresses import Scopes, parse_network, private_networks
+from outwatch.reputation.desk import Mode
+from outwatch.reputation.service import Offered, Services, usable
+from outwatch.sensors.given import Given, standing_for
 from outwatch.sinks.handover import Handover
 from outwatch.sinks.lines import Lines
 from outwatch.sinks.picture import Picture
@@ -52,53 +58,9 @@ SENSORS = ("ebpf", "remote", "tracefs", "sock_diag", "polling")
 CAPTURING = ("ebpf", "sock_diag")
 """Those of them that ``outwatch capture`` can use."""
 
-ROOMS: tuple[Room, ...] = ("sensors", "enrichers", "lookups", "detectors", "sinks")
+ROOMS: tuple[Room, ...] = ("sensors", "enrichers", "lookups", "reputation", "detectors", "sinks")
 LAST_SCAN = "last_scan.jsonl"
 _MOST_SAVED = 5_000
-
-Companion = Callable[[Drive, Picture], Awaitable[None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to watch and where the records go.
-
-    ``paths`` are recordings (none: this machine, live), and ``form`` says what they are. ``once`` stops after the first picture,
-    ``seconds`` after that time.
-    With ``overrun`` the sensor's buffer is too small, to show what a loss looks like. ``dns`` allows name servers to be asked; look-ups
-    that are under way at the end get ``patience`` seconds. Parts that are ``switched_on`` work whatever the configuration says.
-    ``stream`` and ``spell`` print records as they come; ``shown`` picks those to print (none given: all). Of connections that ended the
-    picture keeps ``most_ended`` (none given: all).
-    """
-
-    paths: Sequence[str] = ()
-    form: Literal["auto", "jsonl", "pcap"] = "auto"
-    sensor: str = "auto"
-    overrun: bool = False
-    once: bool = False
-    seconds: float | None = None
-    lookups: Literal["auto", "cached", "off"] = "auto"
-    log: Path | None = None
-    internal: Sequence[str] = ()
-    private_is_public: bool = False
-    dns: bool = True
-    switched_on: frozenset[str] = frozenset()
-    patience: float = 2.5
-    stream: BinaryIO | None = None
-    spell: Callable[[Record], bytes | None] | None = None
-    shown: Callable[[Judged], bool] | None = None
-    most_ended: int | None = None
-    companion: Companion | None = None
-
-
-@dataclass
-class Outcome:
-    """How a watch ended: its records, worst first, its summary, and what went wrong on the way."""
-
-    summary: Summary
-    records: list[Judged] = field(default_factory=list)
-    interrupted: bool = False
-    failure: OutwatchError | None = None
 
 
 class App:
@@ -131,11 +93,34 @@ class App:
         """Build everything that only needs the configuration, so that each mistake in it is found."""
         for room in ROOMS:
             self.every_part(room)
+        self.offered()
         self.detectors()
 
-    def detectors(self) -> list[Detector]:
+    def offered(self) -> list[Offered]:
+        """Build all that know a reputation service, whether it is asked or not; ``ConfigError`` for a base URL that can't be used."""
+        found: list[Offered] = []
+        for part, table in self.every_part("reputation"):
+            if table.base_url is not None and not usable(table.base_url):
+                key = f"reputation.{part.name}.base_url"
+                raise ConfigError(self.config.origin(key), key, "write it like https://example.org/path, without user, password and query")
+            found.append((registry.build(part, table, {}), table))
+        return found
+
+    def services(self, mode: Mode = "auto", *, keeps: bool = False) -> Services:
+        """Make ready to ask the reputation services that are to be asked."""
+        return Services(self.offered(), self.config.state_dir, self.health, self._scopes(Request()), mode=mode, keeps=keeps)
+
+    def named(self, indicators: Iterable[Indicator]) -> list[Judged]:
+        """Give a record for each thing that is to be looked up."""
+        scopes = self._scopes(Request())
+        return [standing_for(indicator, scopes) for indicator in indicators]
+
+    def detectors(self, only: frozenset[str] | None = None) -> list[Detector]:
         """Build the detectors; their rules that can't be used are told."""
-        known = [(part.name, registry.build(part, table, {"place": self.config.rule_error})) for part, table in self.parts("detectors")]
+        parts = [one for one in self.parts("detectors") if only is None or one[0].name in only]
+        quiet = self.config.settings.detectors.get("domain_pattern", {}).get("ignore", ())  # one list of silenced names for all
+        offers: dict[str, object] = {"place": self.config.rule_error, "quiet": quiet}
+        known = [(part.name, registry.build(part, table, offers)) for part, table in parts]
         for _, detector in known:
             for problem in detector.problems:
                 self.health.problem(str(problem))
@@ -151,46 +136,62 @@ class App:
         return asyncio.run(self._run(request))
 
     async def _run(self, request: Request) -> Outcome:
-        live = not request.paths
-        offers: dict[str, object] = {
+        offers = self._offers(request)
+        enrichers = self._enrichers(request, offers)
+        lookups = self._lookups(request, offers) if request.lookups == "auto" and not request.records else []
+        picture = Picture(health=self.health, most_ended=request.most_ended)
+        async with self._asked(request) as services:
+            lookups += services.desks
+            pipeline = Pipeline(
+                enrichers=[*enrichers, *lookups, self._marking()],
+                detectors=self.detectors(request.only),
+                judge=Judge(self.config.settings.verdict.weights),
+                health=self.health,
+            )
+            sensor = Given(request.records) if request.records else self._sensor(request.sensor if request.live else "replay", offers)
+            drive = Drive(
+                sensor=sensor,
+                pipeline=pipeline,
+                sinks=[*([picture] if request.live or request.stream is None else []), *self._sinks(request)],
+                lookups=lookups,
+                health=self.health,
+                host=self.host,
+            )
+            outcome = await _conduct(drive, picture, request)
+            outcome.unanswered, outcome.resumes = services.unanswered()
+        if request.live:
+            self._save(outcome.records)
+        return outcome
+
+    def _offers(self, request: Request) -> dict[str, object]:
+        """Give what parts may ask for by the names of their keyword arguments."""
+        return {
             "health": self.health,
             "host": self.host,
             "boot": self.boot,
+            "state_dir": self.config.state_dir,
             "place": self.config.rule_error,
             "scopes": self._scopes(request),
             "paths": request.paths,
             "form": request.form,
             "broken": self.health.broken_line,
             "asks": request.dns,
-            "this_machine": live,
+            "this_machine": request.live,
             "once": request.once,
             "names": self.config.settings.capture.names,
-            "resolvers": believed_servers if live else tuple,
-            "namespace": network_namespace() if live else None,
+            "resolvers": believed_servers if request.live else tuple,
+            "namespace": network_namespace() if request.live else None,
             "overrun": request.overrun,
-            "state": self.config.state_dir,
         }
-        enrichers = self._enrichers(request, offers)
-        lookups = self._lookups(request, offers) if request.lookups == "auto" else []
-        picture = Picture(health=self.health, most_ended=request.most_ended)
-        pipeline = Pipeline(
-            enrichers=[*enrichers, *lookups],
-            detectors=self.detectors(),
-            judge=Judge(self.config.settings.verdict.weights),
-            health=self.health,
-        )
-        drive = Drive(
-            sensor=self._sensor(request.sensor if live else "replay", offers),
-            pipeline=pipeline,
-            sinks=[*([picture] if live or request.stream is None else []), *self._sinks(request)],
-            lookups=lookups,
-            health=self.health,
-            host=self.host,
-        )
-        outcome = await _conduct(drive, picture, request)
-        if live:
-            self._save(outcome.records)
-        return outcome
+
+    def _asked(self, request: Request) -> Services:
+        """Make ready the services that a request asks; a recording that is only judged by what it holds has no use for any."""
+        if request.paths and request.lookups == "off":
+            return Services([], self.config.state_dir, self.health, Scopes())
+        services = self.services(request.lookups, keeps=bool(request.records))
+        if request.lookups != "off":
+            services.tell()
+        return services
 
     def capture(self, path: Path, whom: Account, group: int | None, sensor: str) -> None:
         """Give what a sensor sees to readers of the socket at ``path``, without judging it, until a signal ends it.
@@ -254,7 +255,9 @@ class App:
     def _active(self, room: Room, request: Request) -> list[tuple[Part, Any]]:
         """Give the parts of a room that work for a request: recordings have no use for those that look at this machine."""
         wanted = [one for one in self.every_part(room) if one[1].enabled or one[0].name in request.switched_on]
-        return [one for one in wanted if not request.paths or not one[0].live_only]
+        if request.only is not None:
+            wanted = [one for one in wanted if one[0].name in request.only]
+        return [one for one in wanted if request.live or not one[0].live_only]
 
     def _enrichers(self, request: Request, offers: dict[str, object]) -> list[Enricher]:
         """Build the enrichers, first the one that knows processes: others ask it (``offers["processes"]``)."""
@@ -276,6 +279,11 @@ class App:
             if isinstance(built[-1], PackageOwners):
                 offers["owners"] = built[-1]
         return built
+
+    def _marking(self) -> Marking:
+        """Build what marks destinations that are on lists."""
+        shipped = self.config.settings.intel.shipped
+        return Marking(Shelf(self.config.state_dir).index_path, health=self.health, defaults=shipped)
 
     def _scopes(self, request: Request) -> Scopes:
         internal = []
@@ -361,7 +369,7 @@ async def _conduct(drive: Drive, picture: Picture, request: Request) -> Outcome:
     def interrupt() -> None:
         nonlocal interrupted
         interrupted = True
-        drive.stop()
+        drive.hurry()
 
     companion = loop.create_task(_accompany(request.companion, drive, picture)) if request.companion else None
     with ending_signals(loop, interrupt):

@@ -9,6 +9,7 @@
     ├── SensorUnavailable   can't run here              the next sensor is taken, and that is said
     ├── SensorFailed        died while running          restarted with back-off
     ├── LookupFailed        nobody answered             stays in the slow lane: "not checked"
+    ├── LookupPostponed     not just now                the question waits in the slow lane for another turn
     ├── ReplyUnusable       a service answered nonsense counts as not checked, with the reason
     ├── StoreError          a database: disk, schema    its user goes on without it, and that is said
     └── RuleError           bad rule, pattern or entry  skipped and listed
@@ -71,6 +72,10 @@ class LookupFailed(OutwatchError):
         """Say why, in words that fit every look-up that fails like this: they are counted under it."""
         super().__init__(reason)
         self.reason = reason
+
+
+class LookupPostponed(OutwatchError):
+    """A service asks for patience: the question is put back, and asked when its look-up says that it may be."""
 
 
 class ReplyUnusable(OutwatchError):

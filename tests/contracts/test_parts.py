@@ -88,7 +88,7 @@ def build(part: Part, tmp_path: Path) -> Any:
         "broken": lambda _problem: None,
         "processes": Nobody(),
         "owners": NoOwners(),
-        "state": tmp_path / "state",
+        "state_dir": tmp_path / "state",
         "path": tmp_path / "out",
         "resolvers": tuple,
         "namespace": None,

@@ -149,7 +149,8 @@ def test_plain_lines_have_the_columns_of_the_manual(lab: Lab, caller: Callers) -
     assert row[1:4] == ["existing", "normal", "0"]
     assert row[5:11] == [str(client.pid), "root", "egress", "tcp", f"192.0.2.1:{local}", f"{SERVER}:443"]
     assert row[11:13] == ["-", "-"], "a cell without a value holds a dash"
-    assert len(row) == 15
+    assert len(row) == 20
+    assert row[15:] == ["-"] * 5, "nothing is known of a documentation address"
     assert row[14] == "1"
 
 

@@ -13,8 +13,10 @@ from outwatch.cli.options import config_option, say
 from outwatch.engine import config as configuration
 from outwatch.engine.health import Health
 from outwatch.guard.text import printable
+from outwatch.intel.lists import lists_in_force
 
 _DATES = (date, datetime)  # TOML has them itself
+_NEVER_SHOWN = ("api_key",)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,6 +47,7 @@ def check(extra: Path | None) -> int:
     loaded = configuration.load(extra)
     health = Health(tell=say)
     App(loaded, health).check()
+    lists_in_force(loaded)
     files = ", ".join(map(str, loaded.files)) or "no file, defaults only"
     if health.problems:
         return USAGE
@@ -68,6 +71,8 @@ def _whole(app: App) -> dict[str, Any]:
         tree[key] = str(value)
     for room in ROOMS:
         tree[room] = {part.name: _without_none(msgspec.to_builtins(table, builtin_types=_DATES)) for part, table in app.every_part(room)}
+    for table in tree["reputation"].values():
+        table.update((key, "(set; not shown)") for key in _NEVER_SHOWN if key in table)
     return tree
 
 

@@ -18,6 +18,7 @@ from outwatch.guard.rights import capabilities, is_root, sees_other_users
 from outwatch.guard.text import printable
 from outwatch.lookups.reverse_names.asking import system_servers
 from outwatch.model.interfaces import Detailed, NoProcesses
+from outwatch.reputation.quota import words
 
 _SWITCHED: tuple[registry.Room, ...] = ("enrichers", "lookups", "detectors", "sinks")
 
@@ -39,21 +40,54 @@ def doctor(extra: Path | None) -> None:
     off = [part.name for room in _SWITCHED for part, table in app.every_part(room) if not table.enabled]
     if off:
         _line("switched off", ", ".join(off))
-    _line("leaves this machine", _leaving(app))
+    _places(app)
+    asked = _services(app)
+    for line in [*_to_name_servers(app), *asked] or ["nothing"]:
+        _line("leaves this machine", line)
     for problem in health.problems:
         _line("problem", problem)
+
+
+def _places(app: App) -> None:
+    """Say where countries and networks come from, and whom to thank for that."""
+    for part, table in app.parts("enrichers"):
+        if part.name == "geo":
+            places: Detailed = registry.build(part, table, {"health": Health(), "state_dir": app.config.state_dir})
+            for line in places.details():
+                _line("countries, networks", line)
 
 
 def _line(label: str, text: str) -> None:
     click.echo(f"{label + ':':<22}{printable(text, 2000)}")
 
 
-def _leaving(app: App) -> str:
-    """Say what outwatch sends, and to whom."""
+def _to_name_servers(app: App) -> list[str]:
+    """Say what name servers are asked."""
     if "reverse_names" not in {part.name for part, _ in app.parts("lookups")}:
-        return "nothing: reverse names are switched off"
+        return []
     servers = ", ".join(system_servers()) or "none configured"
-    return f"questions for the names of public addresses, to the name servers of this system ({servers}); --no-dns asks nothing"
+    return [f"questions for the names of public addresses, to the name servers of this system ({servers}); --no-dns asks nothing"]
+
+
+def _services(app: App) -> list[str]:
+    """Say of each reputation service whether it is asked, with whose key, and what is left of its quota; gives what is sent to whom."""
+    services = app.services()
+    try:
+        services.tell()
+        standings = services.standings()
+    finally:
+        services.close()
+    sent: list[str] = []
+    for one in standings:
+        if one.why_not is not None:
+            way = f"; put one into {one.key_places}" if one.lacks_key else ""
+            _line(f"service {one.name}", f"not asked: {one.why_not}{way}")
+            continue
+        key = f"key from {one.key_origin}" if one.key_origin else "without a key"
+        used = ", ".join(f"{count:,} of {words(limit)} used" for count, limit in one.used) or "no limit known"
+        _line(f"service {one.name}", f"is asked, {key}; {used}")
+        sent.append(f"public addresses that this machine connects to, to {one.title} ({one.base}); --lookups off sends nothing")
+    return sent
 
 
 def _folders(app: App) -> None:

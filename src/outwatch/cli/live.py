@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import rich_click as click
 
-from outwatch.app import Companion, Outcome, Request
 from outwatch.cli.group import INTERRUPTED
 from outwatch.cli.options import Common, Duration, colours, common, data_output
 from outwatch.cli.outcome import SPELLINGS, exit_code, prepared, print_outcome
+from outwatch.engine.request import Companion, Outcome, Request
 
 _MOST_ENDED = 2_000  # connections that a long watch still shows after their end
 

@@ -14,7 +14,9 @@ import rich_click as click
 
 from outwatch.app import SENSORS, App
 from outwatch.engine import config as configuration
+from outwatch.engine.drive import Drive
 from outwatch.engine.health import Health
+from outwatch.engine.request import Companion
 from outwatch.guard.text import printable
 from outwatch.model.records import Band
 
@@ -77,6 +79,20 @@ config_option = click.option(
 )
 """``--config`` for commands that don't watch."""
 
+wait_option = click.option(
+    "--wait",
+    type=Duration(),
+    default="60s",
+    show_default=True,
+    help="How long to wait for answers at the end, quotas of services included; what is missing then is said.",
+)
+"""``--wait`` for commands that ask services."""
+
+resume_option = click.option(
+    "--resume", is_flag=True, help="Go on with the last one that did not get all its answers; nothing is asked twice."
+)
+"""``--resume`` for commands that ask services."""
+
 
 def data_output() -> BinaryIO:
     """Give standard output for data. Where Python was told not to buffer, its own stream may take a piece of a line only."""
@@ -109,8 +125,8 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
             "type": click.Choice(["auto", "cached", "off"]),
             "default": "auto",
             "show_default": True,
-            "help": "Whether facts that take time (names of addresses, checksums of executables) are looked up; "
-            "cached asks nobody, like off in this version.",
+            "help": "Whether facts that take time (names of addresses, checksums of executables, reputation) are looked up; "
+            "cached asks nobody, and takes of reputation what is remembered.",
         },
     ),
     (("--no-dns",), {"is_flag": True, "help": "Ask no name server; without it public addresses are looked up in reverse DNS."}),
@@ -142,6 +158,23 @@ def common(command: _Command) -> _Command:
     for names, settings in reversed(_OPTIONS):
         decorated = click.option(*names, **settings)(decorated)
     return decorated  # type: ignore[no-any-return]
+
+
+def progress(common_options: Common, seconds: float | None, *, doing: str, things: str, end: str) -> Companion | None:
+    """Make the bars for people who wait in front of a terminal; nothing for others."""
+    if common_options.quiet or not sys.stderr.isatty() or os.environ.get("TERM") in {"dumb", "unknown"}:
+        return None
+    from rich.console import Console  # noqa: PLC0415 - only for a terminal
+
+    from outwatch.views.terminal.progress import Countdown  # noqa: PLC0415
+
+    console = Console(**{**colours(common_options), "stderr": True, "width": None})
+    countdown = Countdown(console, seconds, doing=doing, things=things, end=end)
+
+    async def accompany(drive: Drive, _picture: Any) -> None:
+        await countdown.run(drive.summary, drive.standing)
+
+    return accompany
 
 
 def colours(common_options: Common) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """What the commands that watch share: how a request is filled in, printed, and turned into an exit code."""
 
+import time
 from dataclasses import replace
+from datetime import datetime
 
-from outwatch.app import Outcome, Request
 from outwatch.cli.group import DONE, FAILED, FINDINGS, INCOMPLETE
 from outwatch.cli.options import Common, colours, data_output
+from outwatch.engine.request import Outcome, Request
 from outwatch.engine.verdict import ORDER
 from outwatch.model import wire
 from outwatch.model.records import Judged
@@ -47,6 +49,16 @@ def print_outcome(common: Common, outcome: Outcome) -> None:
         out.writelines((spell(record) or b"") + b"\n" for record in records)
         out.write((wire.encode(outcome.summary) if common.mode == "jsonl" else plain_summary(outcome.summary, hidden)) + b"\n")
     out.flush()
+
+
+def tell_unanswered(common: Common, outcome: Outcome, command: str) -> None:
+    """Say how many answers of services are missing, and how and when to go on."""
+    if not outcome.unanswered:
+        return
+    counts = ", ".join(f"{title} {count:,}" for title, count in outcome.unanswered.items())
+    later = outcome.resumes > time.time() + 1.0
+    when = f", best from {datetime.fromtimestamp(outcome.resumes).astimezone():%Y-%m-%d %H:%M:%S}" if later else ""
+    common.tell(f"answers that are missing: {counts}; {command} goes on{when}")
 
 
 def exit_code(common: Common, outcome: Outcome) -> int:

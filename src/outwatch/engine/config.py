@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from outwatch.engine.indicator_settings import IntelConfig
 from outwatch.engine.mistakes import explained, line_of, nearest, text_of
 from outwatch.engine.verdict import VerdictConfig
 from outwatch.errors import ConfigError, FileRefused, RuleError
@@ -29,7 +30,9 @@ PREFIX = "OUTWATCH_"
 DEFAULTS = "default"
 SYSTEM = Path("/etc/outwatch")
 _NOT_KEYS = frozenset({"CONFIG", "COMPLETE"})  # OUTWATCH_* variables that are no settings
-_TEXTS = frozenset({"state_dir", "log_dir", "file"})  # settings that are text whatever they look like
+_TEXTS = frozenset(
+    {"state_dir", "log_dir", "file", "base_url", "api_key", "api_key_file"}
+)  # settings that are text whatever they look like
 _DEEPEST = 32  # tables within tables
 _Config = TypeVar("_Config")
 Table = dict[str, Any]
@@ -59,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: Band = "medium"
     capture: CaptureConfig = CaptureConfig()
     scope: ScopeConfig = ScopeConfig()
+    intel: IntelConfig = IntelConfig()
     verdict: VerdictConfig = VerdictConfig()
     sensors: dict[str, Table] = {}
     enrichers: dict[str, Table] = {}
@@ -72,8 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Config:
     """The settings in force, and for each dotted key where it comes from; ``unreadable`` files are not part of them."""
 
-    settings: Settings
-    tree: Table
+    settings: Settings = field(repr=False)  # keys of services are among them
+    tree: Table = field(repr=False)
     origins: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     unreadable: tuple[Path, ...] = ()

@@ -16,7 +16,7 @@ from outwatch.engine.handoff import Handoff
 from outwatch.engine.health import Health
 from outwatch.engine.outlet import Outlet
 from outwatch.engine.pipeline import Pipeline
-from outwatch.engine.slow_lane import SlowLane
+from outwatch.engine.slow_lane import SlowLane, Standing
 from outwatch.errors import OutwatchError, SensorFailed
 from outwatch.model.interfaces import Lookup, Sensor, Sink
 from outwatch.model.records import Event, Host, Judged, Record, Summary
@@ -27,6 +27,7 @@ _LOSSES_EVERY = 1.0  # seconds
 _LONGEST_HELD = 5.0  # seconds that a record waits for its look-ups
 _MOST_COUNT = 2**53 - 1
 _LONGEST_END = 4.0  # seconds in which what was seen must have been worked off after the end
+_HURRY = 2.0  # seconds that look-ups get when somebody wants the watch to end now
 _GRACE = 3.0  # seconds that a sensor has to end
 
 
@@ -53,7 +54,7 @@ class Drive:
         self._lane = SlowLane(lookups, self._answered, health)
         self._held: dict[str, tuple[float, Record]] = {}
         self._fatal: OutwatchError | None = None
-        self._reader_gone = False
+        self._reader_gone = self._hurried = False
         self._end: Callable[[], None] = lambda: None
         self._late_from = math.inf
         self._began = self._ended = datetime.now(UTC)
@@ -64,6 +65,12 @@ class Drive:
             self._late_from = time.monotonic() + _LONGEST_END
         self._stop.set()
         self._end()
+
+    def hurry(self) -> None:
+        """End the watch, and wait no longer for look-ups than somebody who wants it to end does (in the loop's thread)."""
+        self._hurried = True
+        self.stop()
+        self._lane.hurry(_HURRY)
 
     @property
     def failure(self) -> OutwatchError | None:
@@ -88,7 +95,7 @@ class Drive:
         thread.start()
         try:
             await self._work_off(handoff)
-            await self._lane.drain(patience)
+            await self._lane.drain(min(patience, _HURRY) if self._hurried else patience)
         finally:
             self._stop.set()
             handoff.close()
@@ -109,6 +116,10 @@ class Drive:
         """Give the summary to the sinks and close them."""
         await self._write([summary])
         await self._close()
+
+    def standing(self) -> list[Standing]:
+        """Say how far the look-ups are that may not ask whenever they like."""
+        return self._lane.standing()
 
     def summary(self) -> Summary:
         """Say what was seen so far, and what was not."""
@@ -215,7 +226,7 @@ class Drive:
             except BrokenPipeError:
                 self._outlets.remove(outlet)
                 self._reader_gone = True
-                self.stop()
+                self.hurry()
 
     async def _close(self) -> None:
         for outlet in self._outlets:

@@ -90,12 +90,12 @@ class Changes:
 
     at_once = 64
 
-    def __init__(self, config: ChangesConfig, *, health: Health, state: Path, owners: PackageOwners) -> None:
+    def __init__(self, config: ChangesConfig, *, health: Health, state_dir: Path, owners: PackageOwners) -> None:
         """Take the limits, the state folder, who knows packages, and where to tell that nothing can be remembered."""
         self._most = config.remembered
         self._told_for = timedelta(hours=config.hours)
         self._health = health
-        self._path = state / _FILE
+        self._path = state_dir / _FILE
         self._owners = owners
         self._answers: OrderedDict[_Program, _Answer] = OrderedDict()
         self._waiting: dict[_Program, _Seen] = {}

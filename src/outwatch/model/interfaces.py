@@ -92,6 +92,22 @@ class Lookup(Enricher, Protocol):
 
 
 @runtime_checkable
+class Rationed(Lookup, Protocol):
+    """A look-up that may not ask whenever it likes, such as one of a service with a quota; ``title`` is its name for people."""
+
+    title: str
+
+    def turn(self) -> float:
+        """Give the seconds until one more thing may be fetched; after 0 it is, at once; ``inf``: not before one under way is found.
+
+        ``find`` may raise ``LookupPostponed`` for what has to wait for another turn.
+        """
+
+    def give_up(self, key: Hashable) -> str:
+        """Remember that nobody waits any longer for something to be found; gives the reason under which that is counted."""
+
+
+@runtime_checkable
 class Detector(Protocol):
     """Finds reasons to worry, or not to. No input, no output, no clock but the event's."""
 

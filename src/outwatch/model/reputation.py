@@ -9,6 +9,9 @@ from outwatch.model.records import Reputation
 
 IndicatorKind = Literal["ip", "domain", "sha256"]
 
+NAMED = "lookup"
+"""The sensor of records that stand for an indicator which somebody has named, not for a connection."""
+
 
 class Indicator(msgspec.Struct, frozen=True, order=True):
     """Something a service may know: a public address, a domain, or a file's checksum, in canonical form."""

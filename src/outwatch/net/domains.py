@@ -1,6 +1,7 @@
 """Domain names as labels."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 
@@ -41,6 +42,42 @@ def hostname(name: str) -> str | None:
     """Give the canonical form of a name that a machine may have, or ``None``: letters, digits, hyphens, underscores (RFC 1123, 2.1)."""
     canon = canonical(name)
     return canon if canon is not None and _HOSTNAME.match(canon) else None
+
+
+def a_labels(name: str) -> str | None:
+    """Give a name as it stands on the wire: labels with letters beyond ASCII in Punycode (RFC 3492, RFC 5891), all in lower case.
+
+    Mapped like UTS 46 without its transition: compatibility forms and other cases of a letter are one letter, ``ß`` and ``ς`` stay.
+    ``None`` if it holds what no registry takes: symbols, blanks, invisible characters.
+    """
+    if name.isascii():
+        return name.lower()
+    if len(name) > _MOST:
+        return None
+    mapped = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).lower()).replace("\u3002", ".")
+    if not all(_is_letter(one) for one in mapped if one not in ".-_"):
+        return None
+    return ".".join(label if label.isascii() else f"xn--{label.encode('punycode').decode('ascii')}" for label in mapped.split("."))
+
+
+def _is_letter(character: str) -> bool:
+    return character.isalnum() or unicodedata.category(character).startswith("M")
+
+
+def is_suffix(name: str, *, private: bool = True) -> bool:
+    """Tell whether a canonical name is a public suffix, such as ``com``, ``co.uk`` or ``github.io``: anybody may have a name below it.
+
+    Without ``private`` only those of registries count, not those of companies that rent names out.
+    """
+    return _suffix_list(private)(name)
+
+
+@cache
+def _suffix_list(private: bool) -> Callable[[str], bool]:  # noqa: FBT001 - cached by it
+    from publicsuffixlist import PublicSuffixList  # noqa: PLC0415 - 50 ms, for those who ask
+
+    found: Callable[[str], bool] = PublicSuffixList(accept_unknown=False, only_icann=not private).is_public
+    return found
 
 
 def registered(name: str) -> str | None:

@@ -345,3 +345,35 @@ def test_a_look_up_that_hangs_keeps_no_answer_of_another_back(connection: MAKE) 
     summary = run(drive, patience=0.01)
     assert [one.user and one.user.name for one in sink.records if isinstance(one, Connection)] == ["alice", "found"]
     assert summary.not_checked == {"out of time": 1}
+
+
+def test_who_wants_it_to_end_now_waits_no_longer_for_look_ups_than_a_moment(connection: MAKE, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driving, "_HURRY", 0.05)
+    sink = Takes()
+    drive = assemble(Plays([[connection(id="a")], "wait"]), sink, lookups=[NeverAnswers()])
+
+    async def both() -> Summary:
+        watching = asyncio.create_task(drive.run(patience=3600.0))
+        while "a" not in sink.ids():  # noqa: ASYNC110 - a sink has no event to wait for
+            await asyncio.sleep(0)
+        drive.hurry()
+        return await asyncio.wait_for(watching, PATIENCE)
+
+    assert asyncio.run(both()).not_checked == {"out of time": 1}
+
+
+def test_the_waiting_at_the_end_can_be_cut_short_too(connection: MAKE, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driving, "_HURRY", 0.05)
+    sink = Takes()
+    drive = assemble(Plays([[connection(id="a")]], live=False), sink, lookups=[NeverAnswers()])
+
+    async def both() -> Summary:
+        watching = asyncio.create_task(drive.run(patience=3600.0))
+        while "a" not in sink.ids():  # noqa: ASYNC110 - a sink has no event to wait for
+            await asyncio.sleep(0)
+        for _ in range(50):  # the sensor has ended, and the look-ups are waited for
+            await asyncio.sleep(0)
+        drive.hurry()
+        return await asyncio.wait_for(watching, PATIENCE)
+
+    assert asyncio.run(both()).not_checked == {"out of time": 1}

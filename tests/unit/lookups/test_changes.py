@@ -57,7 +57,7 @@ class Machine:
         new.rename(self.path)
 
     def run(self, **settings: Any) -> Changes:
-        return Changes(ChangesConfig(**settings), health=self.health, state=self.state, owners=self.owners)
+        return Changes(ChangesConfig(**settings), health=self.health, state_dir=self.state, owners=self.owners)
 
     def seen(self, content: bytes, *, start: datetime | None = None, path: object = None, state: Any = None) -> Connection:
         process = Process(
