@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, cast
 
 import msgspec
@@ -25,7 +26,10 @@ OTHER_KINDS = frozenset({"alert", "hunt"})
 """Kinds of the contract that are no observation and are passed over when a recording is read."""
 
 # What msgspec leaves raw although a terminal or a line reader acts on it: DEL, C1, bidirectional and zero-width marks, separators.
-_RAW = re.compile("[\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
+_RAW_RANGES = (
+    "\x7f\x9f\u061c\u061c\u180e\u180e\u200b\u200f\u2028\u202e\u2060\u2069\ufeff\ufeff\ufff9\ufffb\U000e0000\U000e007f"  # first, last
+)
+_RAW = re.compile(f"[{''.join(f'{first}-{last}' for first, last in zip(_RAW_RANGES[::2], _RAW_RANGES[1::2], strict=True))}]")
 _TEXT_LIMIT = MOST
 _EMPTY_VALUE = re.compile(rb':\s*""')  # of a key; an empty string in a list, such as an empty argument, stays
 
@@ -65,7 +69,8 @@ def encode(record: Record) -> bytes:
         line = _encode_slowly(record)
     if line.isascii() and b"\x7f" not in line:
         return line
-    return _RAW.sub(_escape, line.decode("utf-8")).encode("utf-8")
+    text = line.decode("utf-8")
+    return text.translate(_escapes()).encode("utf-8") if _RAW.search(text) else line
 
 
 def document(records: Iterable[Record], summary: Summary) -> bytes:
@@ -231,6 +236,13 @@ def _spelled(value: object) -> object:
     return cleaned(value, 6 * len(value) + 6) if isinstance(value, str) else value
 
 
-def _escape(match: re.Match[str]) -> str:
-    units = match.group().encode("utf-16-be")
+@cache
+def _escapes() -> dict[int, str]:
+    """Spell each character of ``_RAW`` as JSON's escapes (RFC 8259, 7); a table, for somebody may use nothing but these."""
+    ranges = zip(_RAW_RANGES[::2], _RAW_RANGES[1::2], strict=True)
+    return {code: _escape(chr(code)) for first, last in ranges for code in range(ord(first), ord(last) + 1)}
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
