@@ -13,7 +13,7 @@ from outwatch.engine.health import Health
 from outwatch.engine.latest import Latest
 from outwatch.engine.tally import Tally, has_facts
 from outwatch.engine.verdict import Judge, Verdict
-from outwatch.model.interfaces import Detector, Enricher, Learner
+from outwatch.model.interfaces import Detector, Enricher, Learner, Marker
 from outwatch.model.records import Connection, Detection, EventsLost, Judged, Observation, Question, Record
 
 _LATER = frozenset({"traffic", "close"})  # what is said of a connection that was spoken of before
@@ -32,6 +32,7 @@ class Pipeline:
     ) -> None:
         """Take the parts in the order in which they work."""
         self._enrichers = enrichers
+        self._markers = [enricher for enricher in enrichers if isinstance(enricher, Marker)]
         self._learners = [enricher for enricher in enrichers if isinstance(enricher, Learner)]
         self._detectors = [(detector, has_facts(detector.needs)) for detector in detectors]
         self.tally = Tally({detector.name: ready for detector, ready in self._detectors})
@@ -81,8 +82,7 @@ class Pipeline:
         return loss
 
     def _judged(self, seen: Judged) -> Judged:
-        if isinstance(seen, Connection):
-            seen = self._enriched(seen)
+        seen = self._enriched(seen) if isinstance(seen, Connection) else self._marked(seen)
         if seen.network.direction == "ingress":
             findings = seen.outwatch
             if findings.verdict is None and findings.score is None and findings.reasons is None:
@@ -97,6 +97,15 @@ class Pipeline:
             except Exception as error:  # noqa: BLE001 - the fence: a part's fault costs its own word only
                 self._health.part_failed(type(enricher).__name__, error)
         return connection
+
+    def _marked(self, question: Question) -> Judged:
+        seen: Judged = question
+        for marker in self._markers:
+            try:
+                seen = marker.mark(seen)
+            except Exception as error:  # noqa: BLE001 - the fence
+                self._health.part_failed(type(marker).__name__, error)
+        return seen
 
     def _learned(self, question: Question) -> list[str]:
         """Let those learn who do; gives the ids of connections that they know more about now."""

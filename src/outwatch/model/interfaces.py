@@ -76,6 +76,14 @@ class Learner(Enricher, Protocol):
 
 
 @runtime_checkable
+class Marker(Enricher, Protocol):
+    """An enricher that knows something of questions too."""
+
+    def mark(self, seen: Judged) -> Judged:
+        """Give the connection or the question with more facts, or as it is."""
+
+
+@runtime_checkable
 class Lookup(Enricher, Protocol):
     """An enricher whose facts take time: ``enrich`` adds what is there already, ``find`` fetches the rest.
 

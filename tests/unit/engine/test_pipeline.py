@@ -12,7 +12,7 @@ from outwatch.engine.pipeline import Pipeline
 from outwatch.engine.verdict import Judge
 from outwatch.errors import RuleError
 from outwatch.model.interfaces import Field
-from outwatch.model.records import Connection, Detection, Event, EventsLost, Family, Findings, Judged, Network, Question, User
+from outwatch.model.records import Connection, Detection, Event, EventsLost, Family, Findings, Judged, Listed, Network, Question, User
 
 MAKE = Callable[..., Connection]
 
@@ -211,3 +211,34 @@ def test_a_question_is_inspected_and_not_enriched(connection: MAKE) -> None:
     assert isinstance(record, Question)
     assert record.user is None
     assert record.outwatch.verdict == "medium"
+
+
+class Marks:
+    """An enricher that knows something of questions too, or fails at them."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails = fails
+
+    def enrich(self, connection: Connection) -> Connection:
+        return connection
+
+    def mark(self, seen: Judged) -> Judged:
+        if self.fails:
+            raise ValueError("no mark")
+        return replace(seen, outwatch=replace(seen.outwatch, indicators=(Listed(list_="mine", entry="bad.example"),)))
+
+
+def test_questions_are_marked_before_they_are_judged(connection: MAKE) -> None:
+    seen = connection()
+    detector = Says("a", 50.0)
+    (record,) = issued(pipeline(detector, enrichers=[Marks()]), Question(id="q", timestamp=seen.timestamp))
+    assert record.outwatch.indicators == (Listed(list_="mine", entry="bad.example"),)
+    assert record.outwatch.verdict == "medium"
+
+
+def test_a_marker_that_fails_costs_its_own_word_only(connection: MAKE) -> None:
+    health = Health()
+    line = pipeline(Says("a", 50.0), enrichers=[Marks(fails=True), Marks()], health=health)
+    (record,) = issued(line, Question(id="q", timestamp=connection().timestamp))
+    assert record.outwatch.indicators == (Listed(list_="mine", entry="bad.example"),)
+    assert any("Marks" in problem for problem in health.problems)
