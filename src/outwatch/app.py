@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from outwatch.engine import registry
 from outwatch.engine.config import Config
 from outwatch.engine.drive import Drive
@@ -103,7 +105,7 @@ class App:
             if table.base_url is not None and not usable(table.base_url):
                 key = f"reputation.{part.name}.base_url"
                 raise ConfigError(self.config.origin(key), key, "write it like https://example.org/path, without user, password and query")
-            found.append((registry.build(part, table, {}), table))
+            found.append((registry.build(part, structs.replace(table, api_key=None, api_key_file=None), {}), table))
         return found
 
     def services(self, mode: Mode = "auto", *, keeps: bool = False) -> Services:
@@ -159,6 +161,7 @@ class App:
             )
             outcome = await _conduct(drive, picture, request)
             outcome.unanswered, outcome.resumes = services.unanswered()
+            outcome.unasked = services.unasked()
         if request.live:
             self._save(outcome.records)
         return outcome

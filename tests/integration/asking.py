@@ -9,10 +9,13 @@ from typing import Any
 
 from .child import LONG, Child
 from .lab import outwatch_command
-from .services import Services
+from .services import Manner, Services
 
 PUBLIC = ("198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 KEY = "k-0001"
+THREE = ("virustotal", "abuseipdb", "ipinfo")
+BAD, GOOD, NEW = "203.0.113.9", "203.0.113.10", "203.0.113.11"
+MANNER = Manner(key=KEY)
 
 
 class Asking:
@@ -80,3 +83,13 @@ def opinions(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             value = one["indicator"]["value"] if one["kind"] == "lookup" else one["destination"]["ip"]
             found[value] = {said["provider"]: said for said in one["outwatch"].get("reputation", [])}
     return found
+
+
+def reported(path: Path) -> dict[str, dict[str, Any]]:
+    """Give what a report in lines says of each destination, by provider."""
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return {
+        one["destination"]["ip"]: {said["provider"]: said for said in one["outwatch"].get("reputation", [])}
+        for one in rows
+        if one["kind"] == "connection"
+    }

@@ -13,8 +13,13 @@ from typing import Any
 
 import pytest
 
+from outwatch.model import wire
+from outwatch.model.records import Connection, Process
+
+from .asking import BAD, MANNER, NEW, THREE, Asking
 from .child import LONG, Child
 from .lab import NOBODY, Caller, Lab, python_for_nobody, standing_lab
+from .services import Services
 
 
 @pytest.fixture
@@ -94,3 +99,46 @@ def copied_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         yield copy
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def running_services() -> Iterator[Services]:
+    with Services() as services:
+        yield services
+
+
+@pytest.fixture
+def services(running_services: Services) -> Services:
+    running_services.reset()
+    for name in THREE:
+        running_services.behave(name, MANNER)
+    running_services.answer("virustotal", BAD, "malicious", malicious=12)
+    running_services.answer("abuseipdb", BAD, "malicious")
+    running_services.answer("virustotal", NEW, "no_data")
+    return running_services
+
+
+@pytest.fixture
+def asking(services: Services, tmp_path: Path) -> Asking:
+    return Asking(services, tmp_path)
+
+
+@pytest.fixture
+def recording(tmp_path: Path, connection: Callable[..., Connection]) -> Callable[..., Path]:
+    """Write a recording of connections to addresses; one that is marked runs from a temporary folder."""
+
+    def write(*ips: str, suspicious: str = "") -> Path:
+        path = tmp_path / "recorded.jsonl"
+        lines = []
+        for number, ip in enumerate(ips):
+            program = "/tmp/updater" if ip == suspicious else "/usr/bin/curl"
+            record = connection(
+                id=f"c{number}",
+                ip=ip,
+                process=Process(pid=77, name="curl", executable=program, entity_id=f"e{number}"),
+            )
+            lines.append(wire.encode(record))
+        path.write_bytes(b"\n".join(lines) + b"\n")
+        return path
+
+    return write

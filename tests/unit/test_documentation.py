@@ -18,6 +18,7 @@ from outwatch.engine import registry
 from outwatch.engine.config import Settings
 from outwatch.lookups.reverse_names import ReverseNamesConfig, asking
 from outwatch.model.records import Connection, EventsLost, Question, Summary
+from outwatch.reputation.settings import ProviderConfig
 from outwatch.views.report import DEFAULT_NAME, FORMS, workbook
 from outwatch.views.report.columns import COLUMNS
 from outwatch.views.report.wireshark import display_filter
@@ -69,10 +70,18 @@ def _settings() -> Iterator[str]:
             yield field.name
     for room in ROOMS:
         for part in registry.parts(room, lambda name, error: pytest.fail(f"{name}: {error}")):
-            yield from (f"{room}.{part.name}.{field.name}" for field in msgspec.structs.fields(part.config))
+            table = f"{room}.{part.name}"
+            for field in msgspec.structs.fields(part.config):
+                shared = room == "reputation" and field.name in {one.name for one in msgspec.structs.fields(ProviderConfig)}
+                yield f"{room}.NAME.{field.name}" if shared else f"{table}.{field.name}"
 
 
-@pytest.mark.parametrize("key", sorted(_settings()))
+def test_every_reputation_service_has_its_table_in_the_reference() -> None:
+    for part in registry.parts("reputation", lambda name, error: pytest.fail(f"{name}: {error}")):
+        assert f"`[reputation.{part.name}]`" in _text("configuration.md")
+
+
+@pytest.mark.parametrize("key", sorted(set(_settings())))
 def test_every_setting_is_in_the_reference(key: str) -> None:
     assert f"`{key}`" in _text("detectors.md" if key.startswith("detectors.") else "configuration.md")
 

@@ -21,7 +21,7 @@ from outwatch.model.reputation import Indicator
 from outwatch.views.terminal.lookup import document, line, tabbed, told
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_ABOUT = frozenset({"geo", "marking", "indicators", "reputation", "indicator"})
+_ABOUT = frozenset({"geo", "reputation", "indicator"})
 """The parts that say something of a destination by itself."""
 
 

@@ -198,7 +198,11 @@ def _write(common: Common, outcome: Outcome, place: _Place, *, files: bool) -> P
         path = place.path
         try:
             with new_file(path, replaces=place.replaces) as file:
-                render(Report(rows=rows, summary=summary, made=datetime.now(UTC), hidden=hidden, files=files), place.form, file)
+                render(
+                    Report(rows=rows, summary=summary, made=datetime.now(UTC), hidden=hidden, files=files, unasked=outcome.unasked),
+                    place.form,
+                    file,
+                )
         except OutputError:
             if place.numbered and os.path.lexists(path):  # somebody else took the name just now
                 continue

@@ -70,7 +70,7 @@ class IndicatorConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     shared: Share = 0.3
     reverse: Share = 0.5
     agreement: Share = 0.5
-    sinkhole: Points = 50.0
+    sinkhole: Points = 35.0
     dynamic_dns: Points = 30.0
     lowered: Lowered = Lowered()
 

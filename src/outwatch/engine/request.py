@@ -59,7 +59,7 @@ class Outcome:
     """How a watch ended: its records, worst first, its summary, and what went wrong on the way.
 
     ``unanswered`` counts, by the titles of services, the indicators about which they could still be asked, and that from ``resumes`` on
-    (seconds since the epoch).
+    (seconds since the epoch). ``unasked`` says of services, by the names of their providers, why nothing is asked there at all.
     """
 
     summary: Summary
@@ -68,3 +68,4 @@ class Outcome:
     failure: OutwatchError | None = None
     unanswered: dict[str, int] = field(default_factory=dict)
     resumes: float = 0.0
+    unasked: dict[str, str] = field(default_factory=dict)

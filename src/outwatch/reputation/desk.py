@@ -113,7 +113,15 @@ class Desk:
     def _about(self, connection: Connection) -> Indicator | None:
         """Give what the service can say something of: the public destination of an outgoing connection that is not our own."""
         indicator = indicator_of(connection)
-        return indicator if indicator is not None and indicator.kind in self._provider.kinds else None
+        return indicator if indicator is not None and self._can_know(indicator) else None
+
+    def _can_know(self, indicator: Indicator) -> bool:
+        """Tell whether the service has a request for an indicator; some know one version of IP only."""
+        if indicator.kind not in self._provider.kinds:
+            return False
+        if indicator in self._known:
+            return True
+        return self._fenced(indicator, lambda: self._provider.request(indicator)) is not None
 
     def _word(self, indicator: Indicator) -> Reputation:
         """Give the answer that stands, or why there is none."""
@@ -282,15 +290,22 @@ class Desk:
 
     def _fenced(self, indicator: Indicator, ask: Callable[[], _Said]) -> _Said:
         """Call the provider; if it raises what it must not, that stands as a failure, so that it is not asked for ever."""
-        before = self._known.get(indicator, _UNKNOWN)
-        self._keep(indicator, Known(None, self._clock() + _LONGEST_AGAIN, "its part failed", before.failures + 1))
+        before = self._known.get(indicator)
+        failures = before.failures if before else 0
+        self._keep(indicator, Known(None, self._clock() + _LONGEST_AGAIN, "its part failed", failures + 1))
         try:
             said = ask()
         except ReplyUnusable:
-            self._keep(indicator, before)
+            self._put_back(indicator, before)
             raise
-        self._keep(indicator, before)
+        self._put_back(indicator, before)
         return said
+
+    def _put_back(self, indicator: Indicator, before: Known | None) -> None:
+        if before is None:
+            del self._known[indicator]
+        else:
+            self._keep(indicator, before)
 
     def _remember(self, indicator: Indicator, said: Reputation) -> None:
         now = self._clock()
@@ -342,12 +357,12 @@ class Desk:
 
     def wants(self, indicator: Indicator) -> bool:
         """Tell whether the service would be asked about an indicator."""
-        fits = indicator.kind in self._provider.kinds and self._may_be_sent(indicator)
+        fits = self._can_know(indicator) and self._may_be_sent(indicator)
         return fits and self._recalled(indicator).until <= self._clock()
 
     def answers(self, indicator: Indicator) -> bool:
         """Tell whether an answer stands, so that nothing needs to be asked."""
-        return indicator.kind in self._provider.kinds and self._word(indicator).state != "not_checked"
+        return self._can_know(indicator) and self._word(indicator).state != "not_checked"
 
 
 def _is_newer(said: Reputation, before: Reputation) -> bool:

@@ -119,7 +119,7 @@ class Keyring:
                 errors: Any = importlib.import_module("keyring.errors")
                 with contextlib.suppress(errors.KeyringError):
                     found.update({name: text for name in self._providers if (text := keyring.get_password("outwatch", name))})
-            except (ImportError, OSError, RuntimeError, ValueError):  # what its back ends raise where there is no desktop
+            except (AttributeError, ImportError, OSError, RuntimeError, ValueError):  # what its back ends raise where there is no desktop
                 return
 
         thread = threading.Thread(target=ask, name="keyring", daemon=True)

@@ -21,7 +21,7 @@ _BUSY = 0.25  # seconds until another process has written
 _SLACK = 1.0
 _EPOCH = 1e9  # larger numbers are times, smaller ones seconds from now
 _MOST_DIGITS = 15
-_NAMES = {1.0: "a second", 60.0: "a minute", 3600.0: "an hour", DAY: "a day", 30 * DAY: "a month"}
+_NAMES = {1.0: "a second", 60.0: "a minute", 3600.0: "an hour", DAY: "a day", 7 * DAY: "a week", 30 * DAY: "a month"}
 
 
 class Pause(NamedTuple):

@@ -106,6 +106,11 @@ class Services:
         times = [desk.resumes() for desk in self.desks if desk.unanswered]
         return counts, min(times, default=0.0)
 
+    def unasked(self) -> dict[str, str]:
+        """Say of services, by their providers' names, why nothing is asked there."""
+        found = [(provider.name, reason) for provider, _, reason in self._chosen if isinstance(reason, _Reason)]
+        return {name: "no usable key" if reason.wrong else reason.text for name, reason in found}  # reports are sent to others
+
     def standings(self) -> list[Standing]:
         """Say of every service whether it is asked, why not, and how much of its quota is used."""
         by_name = {desk.name: desk for desk in self.desks}

@@ -19,8 +19,7 @@ from outwatch.model.records import Connection, Destination, Detection, Dns, DnsQ
 
 Make = Callable[..., Connection]
 WHEN = datetime(2025, 7, 10, 17, 42, 1, tzinfo=UTC)
-IP, EVIL = "203.0.113.9", "evil.test"
-FULL = IndicatorConfig(points=70)
+IP, EVIL, FULL = "203.0.113.9", "evil.test", IndicatorConfig(points=70)
 
 
 def judge(record: Connection | Question, config: IndicatorConfig = FULL) -> list[Detection]:
@@ -270,12 +269,12 @@ def test_a_name_in_other_letters_is_the_name_that_lists_have(hit: Make) -> None:
 
 def test_a_sinkhole_is_a_reason_by_itself(hit: Make) -> None:
     (found,) = judge(hit(warnings=(known(IP, "sinkhole", "sinkholes"),)))
-    assert (found.points, found.family, found.source) == (50.0, "intelligence", "sinkholes")
+    assert (found.points, found.family, found.source) == (35.0, "intelligence", "sinkholes")
     assert found.reason.startswith("203.0.113.9 is a sinkhole (list sinkholes)")
-    assert combine([found]).band == "medium"
+    assert combine([found]).band == "low"
 
 
-@pytest.mark.parametrize(("meaning", "points"), [("CDN", 20.0), ("hosting", 25.0), ("cloud", 50.0), ("VPN", 50.0)])
+@pytest.mark.parametrize(("meaning", "points"), [("CDN", 14.0), ("hosting", 17.5), ("cloud", 35.0), ("VPN", 35.0)])
 def test_a_sinkhole_that_shares_its_address_with_thousands_counts_less(hit: Make, meaning: str, points: float) -> None:
     found = judge(hit(warnings=(known(IP, "sinkhole"), known("203.0.113.0/24", meaning))))
     assert [one.points for one in found] == [points]
@@ -283,7 +282,7 @@ def test_a_sinkhole_that_shares_its_address_with_thousands_counts_less(hit: Make
 
 def test_a_sinkhole_takes_no_points_from_a_hit(hit: Make) -> None:
     found = judge(hit(listed(), warnings=(known(IP, "sinkhole"),)))
-    assert sorted(one.points for one in found) == [50.0, 70.0]
+    assert sorted(one.points for one in found) == [35.0, 70.0]
     assert combine(found).score == 70
 
 
@@ -317,10 +316,6 @@ def test_a_name_that_the_user_has_silenced_is_no_dynamic_one(hit: Make, quiet: s
     assert len(list(Indicator(FULL, quiet=[quiet]).inspect(record))) == found
 
 
-def test_a_silenced_name_that_a_list_has_is_told_all_the_same(hit: Make) -> None:
-    assert len(list(Indicator(FULL, quiet=[EVIL]).inspect(hit(listed(EVIL), domain=EVIL)))) == 1
-
-
 def test_the_providers_own_site_is_no_dynamic_name(hit: Make) -> None:
     assert judge(hit(warnings=(known("duckdns.org", "dynamic DNS"),), domain="duckdns.org")) == []
 
@@ -337,9 +332,8 @@ def test_well_known_things_alone_are_no_reason(hit: Make) -> None:
 
 
 def test_a_question_is_judged_by_the_name_it_asks_for() -> None:
-    asked = Dns(question=DnsQuestion(name="www.evil.test", type="A"))
-    resolver = Destination(ip="198.51.100.53", port=53, domain="fine.test")
-    question = Question(id="q", timestamp=WHEN, destination=resolver, dns=asked, outwatch=Findings(indicators=(listed(EVIL),)))
+    asked, marks = Dns(question=DnsQuestion(name="www.evil.test", type="A")), Findings(indicators=(listed(EVIL),))
+    question = Question(id="q", timestamp=WHEN, destination=Destination(ip="198.51.100.53", domain="fine.test"), dns=asked, outwatch=marks)
     (found,) = judge(question)
     assert (found.points, found.evidence["name"]) == (70.0, "www.evil.test")
 

@@ -172,6 +172,9 @@ def test_a_keyring_that_never_answers_is_not_waited_for(monkeypatch: pytest.Monk
         assert keyring().password("virustotal") is None
     finally:
         never.set()
+        for thread in threading.enumerate():
+            if thread.name == "keyring":
+                thread.join()
 
 
 @pytest.mark.security

@@ -244,6 +244,18 @@ def test_before_there_is_an_answer_a_record_says_so(bench: Bench, seen: MAKE) ->
     assert (said.state, said.why, said.link) == ("not_checked", "no answer yet", "https://oracle.test/about/8.8.8.1")
 
 
+def test_the_word_of_a_record_follows_what_becomes_known(bench: Bench, seen: MAKE) -> None:
+    desk = bench.desk(ProviderConfig(per_minute=1))
+    bench.http.answers["*"] = [says("clean")]
+    first, second = desk.enrich(seen("8.8.8.1")), desk.enrich(seen("8.8.8.2"))
+    ask(desk, at(1))
+    desk.give_up(at(2))
+    assert word(desk, first).state == "clean"
+    why = word(desk, second).why
+    assert why is not None
+    assert why.startswith("quota: 1 a minute, free again at ")
+
+
 def test_another_run_s_answer_is_taken_in_the_last_moment_and_costs_nothing(bench: Bench, seen: MAKE) -> None:
     desk, other = bench.desk(LIMITED), bench.desk(LIMITED)
     bench.http.answers["*"] = [says("clean")]
@@ -316,6 +328,20 @@ def test_names_outside_of_the_public_tree_go_to_a_place_of_the_users_alone(
 
 def test_the_name_of_an_ordinary_connection_is_not_sent(bench: Bench, connection: MAKE) -> None:
     assert bench.desk().missing(connection(ip=None, domain="example.com")) is None
+
+
+def test_what_a_service_has_no_request_for_costs_no_quota_and_is_not_missing(bench: Bench, seen: MAKE) -> None:
+    class OldOnly(Oracle):
+        def request(self, indicator: Indicator) -> Any:
+            return None if ":" in indicator.value else super().request(indicator)
+
+    desk = bench.desk(provider=OldOnly())
+    new = seen("2606:4700::1")
+    assert desk.enrich(new) is new
+    assert desk.missing(new) is None
+    assert not desk.wants(Indicator("ip", "2606:4700::1"))
+    assert not desk.answers(Indicator("ip", "2606:4700::1"))
+    assert desk.missing(seen()) == IP
 
 
 def test_a_service_that_knows_nothing_of_files_is_not_asked_about_them(bench: Bench, connection: MAKE) -> None:

@@ -82,6 +82,12 @@ def test_a_key_file_that_can_not_be_trusted_is_a_problem_and_the_others_are_aske
     assert problem == f"VirusTotal is not asked: {file}: others may read the key in it; chmod 600 {file}"
 
 
+@pytest.mark.security
+def test_a_report_is_told_why_nobody_was_asked_without_the_paths_of_this_machine(tmp_path: Path) -> None:
+    of = services(tmp_path, Health(), {}, ProviderConfig(api_key_file=str(tmp_path / "key")))
+    assert of.unasked() == {"virustotal": "no usable key", "abuseipdb": "no key", "internetdb": "not switched on"}
+
+
 def test_without_any_service_nothing_is_written(tmp_path: Path) -> None:
     services(tmp_path / "state", Health(), {}).close()
     assert not (tmp_path / "state").exists()
