@@ -4,6 +4,7 @@ Why it is our own, on top of h11: ``docs/decisions/0019-asking-services.md``.
 """
 
 import asyncio
+import contextlib
 import importlib
 import ssl
 import time
@@ -154,15 +155,16 @@ class Http:
         target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         while True:
             wire = self._kept(place) or await self._opened(place)
-            try:
-                return wire, await wire.ask(target, [("Host", parts.netloc), *headers])
-            except (LookupFailed, OSError):
-                wire.close()
-                if wire.is_new or not wire.is_silent:
-                    raise
-            except BaseException:
-                wire.close()
-                raise
+            with contextlib.ExitStack() as undo:
+                undo.callback(wire.close)
+                try:
+                    response = await wire.ask(target, [("Host", parts.netloc), *headers])
+                except (LookupFailed, OSError):
+                    if wire.is_new or not wire.is_silent:
+                        raise
+                else:
+                    undo.pop_all()
+                    return wire, response
 
     async def _opened(self, place: Place) -> "Wire":
         from outwatch.net import wire  # noqa: PLC0415 - imported by _prepare

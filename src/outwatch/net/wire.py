@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from urllib.parse import unquote, urlsplit
@@ -115,14 +116,13 @@ async def opened(place: Place, gate: Gate, proxy: str | None, context: ssl.SSLCo
     if place.scheme == "http":
         return Wire(reader, writer, f"http://{authority}", extra)
     tunnel = Wire(reader, writer, extra=extra)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(tunnel.close)
         response = await tunnel.ask(authority, [("Host", authority)], "CONNECT")
         if response.status_code in _OK and context is not None:
-            return await tunnel.wrap(context, place.host)
-    except BaseException:
-        tunnel.close()
-        raise
-    tunnel.close()
+            through = await tunnel.wrap(context, place.host)
+            undo.pop_all()
+            return through
     raise LookupFailed("the proxy refused")
 
 

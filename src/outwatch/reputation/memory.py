@@ -126,10 +126,9 @@ class Memory:
                 self._database.execute(statement, values)
             result = work(self._database)
             self._database.execute("COMMIT")
-        except BaseException:
+        finally:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
-            raise
         self._late.clear()
         return result
 

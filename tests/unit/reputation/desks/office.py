@@ -10,7 +10,7 @@ import msgspec
 
 from outwatch.engine.health import Health
 from outwatch.errors import LookupFailed, ReplyUnusable
-from outwatch.model.records import Reputation
+from outwatch.model.records import Connection, Reputation
 from outwatch.model.reputation import Indicator, IndicatorKind, Limit, LookupReply, LookupRequest
 from outwatch.net.addresses import Scopes, parse_network
 from outwatch.reputation.desk import Desk, Office
@@ -20,6 +20,14 @@ from outwatch.reputation.settings import ProviderConfig
 
 KEY = "canary-5a1f0c3e"
 Answer = LookupReply | Exception | asyncio.Event
+MAKE = Callable[..., Connection]
+
+
+def at(number: int) -> Indicator:
+    return Indicator("ip", f"8.8.8.{number}")
+
+
+IP = at(1)
 
 
 class Clock:
@@ -134,3 +142,10 @@ def ask(desk: Desk, *indicators: Indicator) -> list[Exception]:
 
 
 Make = Callable[..., Bench]
+
+
+def word(desk: Any, record: Connection) -> Reputation:
+    """Give what a desk adds to a record."""
+    (said,) = desk.enrich(record).outwatch.reputation
+    assert isinstance(said, Reputation)
+    return said
