@@ -72,7 +72,7 @@ class Kernel:
     def existing(self) -> Iterator[Flow]:
         return iter(self.there)
 
-    def totals(self) -> Iterator[Flow]:
+    def totals(self, *, last: bool = False) -> Iterator[Flow]:
         return iter(self.carried)
 
     def bursts(self) -> Iterator[tuple[Flow, int] | None]:

@@ -25,6 +25,7 @@ _COUNT = struct.Struct("<QQ")  # struct count: happened, refused
 _SETTINGS = struct.Struct("=4I")  # settings
 _PEER = struct.Struct("<Q16sHHI")  # struct peer
 _PLACE = struct.Struct("<QII16sHBBBBH")  # struct place
+_NUMBER = struct.Struct("<I")
 _PIECE = 65_536
 
 
@@ -148,8 +149,13 @@ class Hooks:
         for records in self._pieces("existing", FLOW_SIZE):
             yield from flows(records)
 
-    def totals(self) -> Iterator[Flow]:
-        """Yield connections that have carried something since the last time, and all talks with further peers of a socket."""
+    def totals(self, *, last: bool = False) -> Iterator[Flow]:
+        """Yield connections that have carried something since the previous time, and all talks with further peers of a socket.
+
+        The ``last`` time also those that began a moment ago and were to be counted with others at their end.
+        """
+        if last:
+            self._object.update("ends", _NUMBER.pack(0), _NUMBER.pack(1))
         for name in ("totals", "talk_totals"):
             for records in self._pieces(name, FLOW_SIZE):
                 yield from flows(records)

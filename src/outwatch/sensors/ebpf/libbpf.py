@@ -43,6 +43,7 @@ _OTHER_CALLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__set_initial_value": (c_int, (c_void_p, c_void_p, c_size_t)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
+    "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, ctypes.c_uint64)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
     "bpf_link__fd": (c_int, (c_void_p,)),
     "bpf_iter_create": (c_int, (c_int,)),
@@ -205,6 +206,11 @@ class BpfObject:
         if self._libbpf.bpf_obj_get_info_by_fd(self._libbpf.bpf_program__fd(dict(self.programs())[name]), info, byref(length)):
             return 0
         return int.from_bytes(info.raw[_MISSES_AT:_INFO], sys.byteorder) if length.value >= _INFO else 0
+
+    def update(self, name: str, key: bytes, value: bytes) -> None:
+        """Set an entry of a map."""
+        buffers = [ctypes.create_string_buffer(data, len(data)) for data in (key, value)]
+        self._libbpf.bpf_map_update_elem(self.map_descriptor(name), *buffers, 0)
 
     def delete(self, name: str, key: bytes) -> None:
         """Delete an entry of a map, if it is there."""

@@ -105,6 +105,14 @@ int existing(struct bpf_iter__task_file *ctx)
 
 #define LONG 1000000000   /* nanoseconds that a connection may live and still be counted with others */
 
+/* Set when the watch ends: what is open then is never over. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u32);
+} ends SEC(".maps");
+
 /* What every open connection has carried since it was told last. */
 SEC("iter/bpf_sk_storage_map")
 int totals(struct bpf_iter__bpf_sk_storage_map *ctx)
@@ -113,6 +121,7 @@ int totals(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct sock *sk = ctx->sk;
 	struct flow flow = {};
 	u64 now = bpf_ktime_get_boot_ns(), id;
+	u32 zero = 0, *last;
 
 	if (!owner || !sk)
 		return 0;
@@ -138,7 +147,8 @@ int totals(struct bpf_iter__bpf_sk_storage_map *ctx)
 		flow.received = owner->received;
 	}
 	if (owner->folded && !owner->unfolded) {
-		if (now - (id >> 10) < LONG || !unfolds(owner))
+		last = bpf_map_lookup_elem(&ends, &zero);
+		if ((!(last && *last) && (id >> 10) + LONG > now) || !unfolds(owner))
 			return 0;
 	} else if (flow.sent == owner->told_sent && flow.received == owner->told_received) {
 		return 0;

@@ -102,7 +102,7 @@ class Ebpf:
                 if ending or time.monotonic() - told >= _TOTALS_EVERY:
                     told = time.monotonic()
                     self._set_clock()
-                    self._totals(hooks)
+                    self._totals(hooks, ending=ending)
                     self._take_storms(hooks, ending=ending)
                     self._count_losses(hooks)
                 batch = self._connections.changed()
@@ -165,11 +165,11 @@ class Ebpf:
             if not flow.flags & decode.LISTENS:
                 self._connections.see(flow)
 
-    def _totals(self, hooks: Hooks) -> None:
+    def _totals(self, hooks: Hooks, *, ending: bool) -> None:
         """Take what open connections have carried; talks of datagram sockets end with their socket, or when nobody says anything."""
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         gone = self._connections.sockets_gone()
-        for flow in hooks.totals():
+        for flow in hooks.totals(last=ending):
             is_talk = flow.id != flow.socket
             if is_talk and (flow.socket in gone or now - flow.start > _SILENT):
                 hooks.forget(flow)
