@@ -103,6 +103,9 @@ class Ebpf:
                     told = time.monotonic()
                     self._set_clock()
                     self._totals(hooks, ending=ending)
+                    if ending:  # what ended between the last reading and these totals
+                        hooks.poll(0)
+                        self._take()
                     self._take_storms(hooks, ending=ending)
                     self._count_losses(hooks)
                 batch = self._connections.changed()
