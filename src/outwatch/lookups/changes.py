@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -179,7 +180,11 @@ def _program(connection: Connection) -> _Program | None:
     process = connection.process
     if process is None or process.hash is None or connection.outwatch.executable is not None:
         return None
-    path, digest = process.executable or "", process.hash.sha256 or ""
+    return _named(process.executable or "", process.hash.sha256 or "")
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _named(path: str, digest: str) -> _Program | None:
     return _Program(path, digest) if os.path.isabs(path) and _SHA256.match(digest) else None
 
 
