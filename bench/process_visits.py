@@ -86,7 +86,7 @@ class Watching(App):
     """A watch by such a sensor."""
 
     def __init__(self, health: Health, pids: Sequence[int], each: int, *, described: bool) -> None:
-        super().__init__(Config(Settings(), {}), health)
+        super().__init__(Config(Settings(state_dir=os.environ["OUTWATCH_STATE_DIR"]), {}), health)
         self._pids, self._each, self._described = pids, each, described
 
     def _sensor(self, _choice: str, offers: dict[str, object], _among: Sequence[str] = ()) -> Sensor:
