@@ -94,8 +94,9 @@ def status(pid: int) -> list[dict[str, str]]:
     """Give what the kernel says of each thread of a process."""
     threads = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        rows = (line.split(":", 1) for line in (task / "status").read_text().splitlines())
-        threads.append({name: value.strip() for name, value in rows})
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread ended meanwhile
+            rows = [line.split(":", 1) for line in (task / "status").read_text().splitlines()]
+            threads.append({name: value.strip() for name, value in rows})
     return threads
 
 
