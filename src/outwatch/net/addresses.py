@@ -60,6 +60,7 @@ _V6: tuple[tuple[str, Scope], ...] = (
     ("fec0::/10", "private"),  # site-local, deprecated by RFC 3879
     ("ff00::/8", "multicast"),
 )
+_MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the well-known prefix
 _COMPATIBLE = IPv6Network("::/96")  # RFC 4291, 2.5.5.1
 _REMEMBERED = 16_384
@@ -104,6 +105,18 @@ def on_the_wire(text: str) -> IPv4Address | IPv6Address | None:
         written = IPv6Address(text.strip().strip("[]").partition("%")[0])
         return written if written in _NAT64 else host
     return host
+
+
+def packed(text: str) -> bytes | None:
+    """Give the 4 or 16 bytes of an address as ``on_the_wire`` reads it, in network order."""
+    try:
+        if ":" not in text:
+            return inet_pton(AF_INET, text)
+        raw = inet_pton(AF_INET6, text)
+    except (OSError, ValueError):  # not the plain spelling
+        address = on_the_wire(text)
+        return address.packed if address is not None else None
+    return raw[12:] if raw.startswith(_MAPPED) else raw
 
 
 def parse_network(text: str) -> Network | None:
@@ -158,6 +171,14 @@ class Scopes:
         return self._place(text) if len(text) <= _LONGEST else (text, "unclassified")
 
     def _look_up(self, text: str) -> tuple[str, Scope]:
+        if ":" not in text:  # as most are: without making an object of it; the system's reader takes the canonical spelling only
+            try:
+                number = int.from_bytes(inet_pton(AF_INET, text))
+            except (OSError, ValueError):
+                pass
+            else:
+                starts, scopes = self._v4
+                return text, scopes[bisect_right(starts, number) - 1]
         address = _parse(text)
         if address is None:
             return text, "unclassified"

@@ -5,14 +5,15 @@ The seed is 0, as everywhere by default.
 """
 
 import struct
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Mapping
 from hashlib import sha1
 from types import MappingProxyType
 
-_SEED = 0
+_SEED = bytes(2)
 _ICMP, _ICMP6 = 1, 58
-_HIGHEST_PORT = 65_535
+_LENGTHS = frozenset({4, 16})  # octets of addresses
+_TAIL, _SHORT_TAIL = struct.Struct("!BBHH").pack, struct.Struct("!BB").pack  # protocol, a zero, ports
 
 
 def _both_ways(*pairs: tuple[int, int]) -> Mapping[int, int]:
@@ -33,11 +34,12 @@ def community_id(protocol: int, source: bytes, destination: bytes, ports: tuple[
 
     Of protocols without ports give none, of ICMP and ICMPv6 use ``icmp_community_id``. ``ValueError`` for what can't be.
     """
-    _check(protocol, source, destination, ports)
-    here, there = ports or (0, 0)
-    if (source, here) > (destination, there):
-        source, destination, here, there = destination, source, there, here
-    return _hashed(protocol, source, destination, (here, there) if ports else None)
+    if ports is None:
+        return _hashed(protocol, min(source, destination), max(source, destination), None)
+    here, there = ports
+    if source > destination or (source == destination and here > there):
+        return _hashed(protocol, destination, source, (there, here))
+    return _hashed(protocol, source, destination, ports)
 
 
 def icmp_community_id(protocol: int, source: bytes, destination: bytes, kind: int, code: int) -> str:
@@ -45,22 +47,19 @@ def icmp_community_id(protocol: int, source: bytes, destination: bytes, kind: in
 
     A message that has a reply shares its id; others keep the direction they go in.
     """
-    _check(protocol, source, destination, (kind, code))
     counterpart = _COUNTERPARTS[protocol].get(kind)
     if counterpart is not None:
         return community_id(protocol, source, destination, (kind, counterpart))
     return _hashed(protocol, source, destination, (kind, code))
 
 
-def _check(protocol: int, source: bytes, destination: bytes, numbers: tuple[int, int] | None) -> None:
-    if len(source) != len(destination) or len(source) not in {4, 16} or not 0 <= protocol <= 0xFF:  # noqa: PLR2004 - octets of addresses
-        raise ValueError("addresses of one family and a protocol number are needed")
-    if numbers is not None and not all(0 <= number <= _HIGHEST_PORT for number in numbers):
-        raise ValueError("a number that is no port")
-
-
 def _hashed(protocol: int, source: bytes, destination: bytes, ports: tuple[int, int] | None) -> str:
-    tail = struct.pack("!HH", *ports) if ports is not None else b""
+    if len(source) != len(destination) or len(source) not in _LENGTHS:
+        raise ValueError("addresses of one family are needed")
+    try:
+        tail = _TAIL(protocol, 0, *ports) if ports is not None else _SHORT_TAIL(protocol, 0)
+    except struct.error as error:
+        raise ValueError("a number that is no protocol or port") from error
     # What the specification asks for; nothing is protected by it.
-    digest = sha1(struct.pack("!H", _SEED) + source + destination + struct.pack("!BB", protocol, 0) + tail, usedforsecurity=False)
-    return "1:" + b64encode(digest.digest()).decode("ascii")
+    digest = sha1(_SEED + source + destination + tail, usedforsecurity=False).digest()
+    return "1:" + b2a_base64(digest, newline=False).decode("ascii")
