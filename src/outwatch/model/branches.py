@@ -16,7 +16,10 @@ FileState = Literal["deleted", "memfd", "replaced", "other_namespace"]
 ScriptKind = Literal["script", "module", "jar", "class", "code", "program", "applet", "stdin"]
 StartedBy = Literal["cron", "systemd", "ssh", "desktop", "login", "container"]
 PackageManager = Literal["dpkg", "rpm", "pacman", "apk"]
-Fact = str | int | float | bool | tuple[str, ...]
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+"""What is not known is left out, never empty: a line that holds empty texts is mended when it is read (``wire.py``)."""
+Fact = Text | int | float | bool | tuple[str, ...]
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -30,14 +33,14 @@ class Branch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
 class Boot(Branch, frozen=True, kw_only=True):
     """Which start of the machine: ``id`` changes at every boot."""
 
-    id: str | None = None
+    id: Text | None = None
 
 
 class Host(Branch, frozen=True, kw_only=True):
     """The machine a record comes from."""
 
-    name: str | None = None
-    id: str | None = None
+    name: Text | None = None
+    id: Text | None = None
     boot: Boot | None = None
 
 
@@ -52,11 +55,11 @@ class Event(Branch, frozen=True, kw_only=True):
 class Network(Branch, frozen=True, kw_only=True):
     """Transport (``tcp``, ``udp``, ``icmp``, ``raw:253`` …), who opened it, and where the other end lives."""
 
-    transport: str | None = None
+    transport: Text | None = None
     direction: Direction | None = None
-    community_id: str | None = None
+    community_id: Text | None = None
     scope: Scope | None = None
-    namespace: str | None = None
+    namespace: Text | None = None
 
 
 class Source(Branch, frozen=True, kw_only=True):
@@ -65,16 +68,16 @@ class Source(Branch, frozen=True, kw_only=True):
     ``address`` holds the address as it was seen, where its canonical form in ``ip`` looks different.
     """
 
-    ip: str | None = None
+    ip: Text | None = None
     port: Port | None = None
     bytes: Count | None = None
-    address: str | None = None
+    address: Text | None = None
 
 
 class Organization(Branch, frozen=True, kw_only=True):
     """Who runs a network."""
 
-    name: str | None = None
+    name: Text | None = None
 
 
 class AutonomousSystem(Branch, frozen=True, kw_only=True):
@@ -87,18 +90,18 @@ class AutonomousSystem(Branch, frozen=True, kw_only=True):
 class Geo(Branch, frozen=True, kw_only=True):
     """Country of an address, ISO 3166-1 alpha-2."""
 
-    country_iso_code: str | None = None
+    country_iso_code: Text | None = None
 
 
 class Destination(Branch, frozen=True, kw_only=True):
     """The end that was called, with its best known name; ``bytes`` are those it sent."""
 
-    ip: str | None = None
+    ip: Text | None = None
     port: Port | None = None
     bytes: Count | None = None
-    address: str | None = None
-    domain: str | None = None
-    service: str | None = None
+    address: Text | None = None
+    domain: Text | None = None
+    service: Text | None = None
     as_: AutonomousSystem | None = msgspec.field(default=None, name="as")
     geo: Geo | None = None
 
@@ -106,7 +109,7 @@ class Destination(Branch, frozen=True, kw_only=True):
 class Hash(Branch, frozen=True, kw_only=True):
     """Checksums of an executable, lower-case hexadecimal."""
 
-    sha256: str | None = None
+    sha256: Text | None = None
 
 
 class Process(Branch, frozen=True, kw_only=True):
@@ -116,36 +119,36 @@ class Process(Branch, frozen=True, kw_only=True):
     """
 
     pid: Count | None = None
-    name: str | None = None
-    executable: str | None = None
+    name: Text | None = None
+    executable: Text | None = None
     args: tuple[str, ...] | None = None
     start: Time | None = None
-    entity_id: str | None = None
+    entity_id: Text | None = None
     hash: Hash | None = None
-    working_directory: str | None = None
+    working_directory: Text | None = None
     parent: "Process | None" = None
 
 
 class User(Branch, frozen=True, kw_only=True):
     """The account a process runs as."""
 
-    id: str | None = None
-    name: str | None = None
+    id: Text | None = None
+    name: Text | None = None
 
 
 class Container(Branch, frozen=True, kw_only=True):
     """The container a process runs in, and what runs that (``docker``, ``podman`` …)."""
 
-    id: str | None = None
-    name: str | None = None
-    runtime: str | None = None
+    id: Text | None = None
+    name: Text | None = None
+    runtime: Text | None = None
 
 
 class TlsClient(Branch, frozen=True, kw_only=True):
     """What a TLS client said at its hello."""
 
-    server_name: str | None = None
-    ja4: str | None = None
+    server_name: Text | None = None
+    ja4: Text | None = None
 
 
 class Tls(Branch, frozen=True, kw_only=True):
@@ -157,16 +160,16 @@ class Tls(Branch, frozen=True, kw_only=True):
 class DnsQuestion(Branch, frozen=True, kw_only=True):
     """The name and record type asked for."""
 
-    name: str | None = None
-    type: str | None = None
+    name: Text | None = None
+    type: Text | None = None
 
 
 class DnsAnswer(Branch, frozen=True, kw_only=True):
     """What was answered, and for how many seconds that holds: an address, or (``CNAME``) the name that ``name`` stands for."""
 
-    name: str | None = None
-    type: str | None = None
-    data: str | None = None
+    name: Text | None = None
+    type: Text | None = None
+    data: Text | None = None
     ttl: Count | None = None
 
 
@@ -174,6 +177,6 @@ class Dns(Branch, frozen=True, kw_only=True):
     """A DNS question and what came back."""
 
     question: DnsQuestion | None = None
-    response_code: str | None = None
+    response_code: Text | None = None
     resolved_ip: tuple[str, ...] | None = None
     answers: tuple[DnsAnswer, ...] | None = None

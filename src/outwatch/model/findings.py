@@ -18,6 +18,7 @@ from outwatch.model.branches import (
     Process,
     ScriptKind,
     StartedBy,
+    Text,
     Time,
     WhyUnknown,
 )
@@ -30,19 +31,19 @@ class Detection(Branch, frozen=True, kw_only=True):
     only the strongest reason counts (``engine/verdict.py``).
     """
 
-    detector: str
+    detector: Text
     points: float
-    reason: str
+    reason: Text
     family: Family | None = None
     evidence: dict[str, Fact] = msgspec.field(default_factory=dict)
     techniques: tuple[str, ...] = ()
-    source: str | None = None
+    source: Text | None = None
 
 
 class Name(Branch, frozen=True, kw_only=True):
     """A name of the destination, where it comes from, and whether that was confirmed."""
 
-    name: str
+    name: Text
     origin: NameOrigin | None = None
     confirmed: bool | None = None
 
@@ -60,12 +61,12 @@ class Reputation(Branch, frozen=True, kw_only=True):
     ``suspicious``; ``reports`` is how often others complained; ``allow_listed`` that the service vouches for it.
     """
 
-    provider: str
+    provider: Text
     state: Literal["malicious", "suspicious", "clean", "no_data", "not_checked"]
-    why: str | None = None
+    why: Text | None = None
     score: float | None = None
     checked_at: Time | None = None
-    link: str | None = None
+    link: Text | None = None
     malicious: Count | None = None
     suspicious: Count | None = None
     engines: Count | None = None
@@ -82,12 +83,12 @@ class Listed(Branch, frozen=True, kw_only=True):
     ``confidence`` is 0 to 100; ``note`` is what the list says of the entry.
     """
 
-    list_: str = msgspec.field(name="list")
-    entry: str
+    list_: Text = msgspec.field(name="list")
+    entry: Text
     confidence: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
     first_seen: Time | None = None
     last_seen: Time | None = None
-    note: str | None = None
+    note: Text | None = None
 
 
 class Script(Branch, frozen=True, kw_only=True):
@@ -98,15 +99,15 @@ class Script(Branch, frozen=True, kw_only=True):
     """
 
     kind: ScriptKind | None = None
-    name: str | None = None
+    name: Text | None = None
     loads: tuple[str, ...] | None = None
 
 
 class Package(Branch, frozen=True, kw_only=True):
     """The package that an executable belongs to, and whether the file still is what the package brought."""
 
-    name: str | None = None
-    version: str | None = None
+    name: Text | None = None
+    version: Text | None = None
     manager: PackageManager | None = None
     matches: bool | None = None
 
@@ -117,9 +118,9 @@ class ProgramFile(Branch, frozen=True, kw_only=True):
     ``device`` is spelled ``major:minor`` as in ``/proc/PID/mountinfo``, ``mount_namespace`` is the number of that in which it was executed.
     """
 
-    device: str | None = None
-    inode: str | None = None
-    mount_namespace: str | None = None
+    device: Text | None = None
+    inode: Text | None = None
+    mount_namespace: Text | None = None
 
 
 class Changed(Branch, frozen=True, kw_only=True):
@@ -128,7 +129,7 @@ class Changed(Branch, frozen=True, kw_only=True):
     ``by_package`` is true if a package brought the present one, unchanged: an update.
     """
 
-    sha256: str | None = None
+    sha256: Text | None = None
     last_seen: Time | None = None
     first_seen: Time | None = None
     by_package: bool | None = None
@@ -137,9 +138,9 @@ class Changed(Branch, frozen=True, kw_only=True):
 class Login(Branch, frozen=True, kw_only=True):
     """Who logged in, and from where; it stays the same through ``su`` and ``sudo``. ``user`` is the account's name, ``id`` its number."""
 
-    id: str | None = None
-    user: str | None = None
-    address: str | None = None
+    id: Text | None = None
+    user: Text | None = None
+    address: Text | None = None
 
 
 class Findings(Branch, frozen=True, kw_only=True):
@@ -158,28 +159,28 @@ class Findings(Branch, frozen=True, kw_only=True):
     that of the user's own, ``pod`` a Kubernetes pod's uid, ``started_by`` what began it in the end.
     """
 
-    sensor: str | None = None
+    sensor: Text | None = None
     attribution: Literal["exact", "inferred"] | Unknown | None = None
     count: Count | None = None
-    subject: str | None = None
+    subject: Text | None = None
     shared_with: tuple[Process, ...] | None = None
     executable: FileState | None = None
     file: ProgramFile | None = None
     changed: Changed | None = None
-    cgroup: str | None = None
+    cgroup: Text | None = None
     script: Script | None = None
     package: Package | None = None
-    unit: str | None = None
-    user_unit: str | None = None
-    pod: str | None = None
+    unit: Text | None = None
+    user_unit: Text | None = None
+    pod: Text | None = None
     started_by: StartedBy | None = None
     login: Login | None = None
     open_files: tuple[str, ...] | None = None
     own: bool | None = None
     last_seen: Time | None = None
     names: tuple[Name, ...] | None = None
-    encrypted_dns: str | None = None
-    no_name: str | None = None
+    encrypted_dns: Text | None = None
+    no_name: Text | None = None
     verdict: Band | None = None
     score: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
     reasons: tuple[Detection, ...] | None = None

@@ -38,6 +38,7 @@ from outwatch.model.branches import (
     ScriptKind,
     Source,
     StartedBy,
+    Text,
     Time,
     Tls,
     TlsClient,
@@ -110,6 +111,7 @@ __all__ = [
     "Source",
     "StartedBy",
     "Summary",
+    "Text",
     "Time",
     "Tls",
     "TlsClient",
@@ -142,7 +144,7 @@ class _JudgedRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """
 
     schema: Literal["outwatch/1"] = msgspec.field(default_factory=_schema)
-    id: str
+    id: Text
     revision: Count = msgspec.field(default_factory=int)  # a factory, so that 0 is written too
     timestamp: Time = msgspec.field(name="@timestamp")
     event: Event = NO_EVENT
@@ -172,13 +174,13 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
     schema: Literal["outwatch/1"] = msgspec.field(default_factory=_schema)
     host: Host | None = None
-    sensor: str | None = None
+    sensor: Text | None = None
 
 
 class EventsLost(_Note, frozen=True, kw_only=True, tag="loss"):
     """Events that happened between ``from`` and ``until`` and that ``layer`` could not keep: ``count`` of them."""
 
-    layer: str
+    layer: Text
     count: Count
     from_: Time | None = msgspec.field(default=None, name="from")
     until: Time | None = None

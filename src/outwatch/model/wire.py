@@ -31,7 +31,6 @@ _RAW_RANGES = (
 )
 _RAW = re.compile(f"[{''.join(f'{first}-{last}' for first, last in zip(_RAW_RANGES[::2], _RAW_RANGES[1::2], strict=True))}]")
 _TEXT_LIMIT = MOST
-_EMPTY_VALUE = re.compile(rb':\s*""')  # of a key; an empty string in a list, such as an empty argument, stays
 
 _NOTHING, _MICROSECONDS, _UTC = 0, 1, 2  # what the times of a record need
 _TIMES = frozenset({"@timestamp", "start", "end", "first_seen", "last_seen", "checked_at", "from", "until"})
@@ -96,13 +95,12 @@ def decode(line: bytes) -> Record | None:
     """
     if len(line) > MOST:
         raise WireError(f"longer than {MOST} bytes")
-    if b'""' not in line or not _EMPTY_VALUE.search(line):
-        try:
-            record: Record = _decoder.decode(line)
-            if _need(record) != _UTC:
-                return record
-        except (ValueError, RecursionError):
-            pass  # mended below, or refused there with its reason
+    try:
+        record: Record = _decoder.decode(line)
+        if _need(record) != _UTC:
+            return record
+    except (ValueError, RecursionError):
+        pass  # mended below, or refused there with its reason
     try:
         return _decode_slowly(line)
     except RecursionError as error:
