@@ -132,7 +132,7 @@ def lane(make: Callable[[], Pipeline], seen: Sequence[Connection]) -> float:
 
 def with_names(names: Names) -> Pipeline:
     made = pipeline(Health(tell=print))
-    made._enrichers = [*made._enrichers, names]
+    made._enrichers = [*made._enrichers, (names.enrich, "names")]
     return made
 
 

@@ -5,7 +5,7 @@ Everything is matched on labels: a pattern ``tor`` says nothing about ``store``.
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, ClassVar, Literal
@@ -60,16 +60,19 @@ class _Index:
         self.labels: dict[str, list[Pattern]] = {}
         self.expressions: list[tuple[Callable[[str], Any], str, Pattern]] = []
 
-    def find(self, name: str) -> Iterator[tuple[str, Pattern]]:
-        for suffix in domains.suffixes(name):
-            for pattern in self.suffixes.get(suffix, ()):
-                yield ("suffix " if "." in suffix else "tld ") + suffix, pattern
-        for label in domains.labels(name) if self.labels else ():
-            for pattern in self.labels.get(label, ()):
-                yield f"label {label}", pattern
-        for matches, text, pattern in self.expressions:
-            if matches(name):
-                yield text, pattern
+    def find(self, name: str) -> list[tuple[str, Pattern]]:
+        found: list[tuple[str, Pattern]] = []
+        rest, dot = name, 0
+        while dot >= 0:
+            dot = rest.find(".")
+            if rest in self.suffixes:
+                found += [(f"suffix {rest}" if dot >= 0 else f"tld {rest}", pattern) for pattern in self.suffixes[rest]]
+            rest = rest[dot + 1 :]
+        if self.labels:
+            found += [(f"label {label}", pattern) for label in domains.labels(name) for pattern in self.labels.get(label, ())]
+        if self.expressions:
+            found += [(text, pattern) for matches, text, pattern in self.expressions if matches(name)]
+        return found
 
 
 class DomainPattern:
@@ -115,6 +118,9 @@ class DomainPattern:
         name = domains.canonical(text) or domains.canonical("_".join(text.split()))  # a blank hides nothing
         if name is None or (self._ignored and any(suffix in self._ignored for suffix in domains.suffixes(name))):
             return ()
+        found = self._index.find(name)
+        if not found:
+            return ()
         return tuple(
             Detection(
                 detector=self.name,
@@ -125,7 +131,7 @@ class DomainPattern:
                 techniques=pattern.techniques,
                 source=pattern.source,
             )
-            for matched, pattern in self._index.find(name)
+            for matched, pattern in found
         )
 
     def _add(self, pattern: Pattern, key: str, place: Callable[[str, str, str], RuleError]) -> None:

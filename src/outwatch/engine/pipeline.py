@@ -31,11 +31,11 @@ class Pipeline:
         health: Health,
     ) -> None:
         """Take the parts in the order in which they work."""
-        self._enrichers = enrichers
+        self._enrichers = [(enricher.enrich, type(enricher).__name__) for enricher in enrichers]
         self._markers = [enricher for enricher in enrichers if isinstance(enricher, Marker)]
         self._learners = [enricher for enricher in enrichers if isinstance(enricher, Learner)]
-        self._detectors = [(detector, has_facts(detector.needs)) for detector in detectors]
-        self.tally = Tally({detector.name: ready for detector, ready in self._detectors})
+        self._detectors = [(detector.inspect, detector.name, has_facts(detector.needs)) for detector in detectors]
+        self.tally = Tally({name: ready for _, name, ready in self._detectors})
         self._judge = judge
         self._health = health
         self._latest = Latest()
@@ -91,11 +91,11 @@ class Pipeline:
         return _with_verdict(seen, self._judge.judge(self._detections(seen)))
 
     def _enriched(self, connection: Connection) -> Connection:
-        for enricher in self._enrichers:
+        for enrich, name in self._enrichers:
             try:
-                connection = enricher.enrich(connection)
+                connection = enrich(connection)
             except Exception as error:  # noqa: BLE001 - the fence: a part's fault costs its own word only
-                self._health.part_failed(type(enricher).__name__, error)
+                self._health.part_failed(name, error)
         return connection
 
     def _marked(self, question: Question) -> Judged:
@@ -119,13 +119,13 @@ class Pipeline:
 
     def _detections(self, seen: Judged) -> list[Detection]:
         found: list[Detection] = []
-        for detector, ready in self._detectors:
+        for inspect, name, ready in self._detectors:
             try:
                 if ready is None or ready(seen):
-                    for detection in detector.inspect(seen):
+                    for detection in inspect(seen):
                         found.append(_checked(detection))  # noqa: PERF401 - most yield nothing
             except Exception as error:  # noqa: BLE001 - the fence
-                self._health.part_failed(detector.name, error)
+                self._health.part_failed(name, error)
         return found
 
 

@@ -58,6 +58,7 @@ class SlowLane:
     ) -> None:
         """Keep at most ``capacity`` questions of each look-up waiting; more are counted as not checked."""
         self._lines = [_Line(lookup, capacity) for lookup in lookups]
+        self._missing = [(line, line.lookup.missing) for line in self._lines]
         self._answered = answered
         self._health = health
         self._moved = asyncio.Event()
@@ -70,8 +71,14 @@ class SlowLane:
             return
         for record in records:
             if isinstance(record, Connection):
-                for line in self._lines:
-                    self._ask(line, record)
+                for line, missing in self._missing:
+                    try:
+                        key = missing(record)
+                    except Exception as error:  # noqa: BLE001 - the fence
+                        self._health.part_failed(type(line.lookup).__name__, error)
+                        continue
+                    if key is not None:
+                        self._ask(line, key, record)
 
     def is_pending(self, identity: str) -> bool:
         """Tell whether an answer about this connection is still awaited."""
@@ -86,14 +93,8 @@ class SlowLane:
             if line.rationed is not None
         ]
 
-    def _ask(self, line: _Line, connection: Connection) -> None:
-        try:
-            key = line.lookup.missing(connection)
-        except Exception as error:  # noqa: BLE001 - the fence
-            self._health.part_failed(type(line.lookup).__name__, error)
-            return
-        if key is None:
-            return
+    def _ask(self, line: _Line, key: Hashable, connection: Connection) -> None:
+        """Let a connection wait for an answer."""
         level = connection.outwatch.score or 0
         question = line.question(key)
         if question is None:

@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 from msgspec.structs import replace
 
+from outwatch.engine.remembered import Remembered
 from outwatch.model.records import Band, Detection
 
 BANDS: tuple[tuple[int, Band], ...] = ((80, "critical"), (60, "high"), (40, "medium"), (20, "low"), (0, "normal"))
@@ -23,6 +24,9 @@ ORDER: dict[Band, int] = {"allowed": 0, "normal": 1, "low": 2, "medium": 3, "hig
 
 POINTS: dict[str, float] = {"normal": 0, "low": 30, "medium": 50, "high": 70, "critical": 90}
 """Points of a reason for which only a level is given (Sigma's levels): the middle of its band."""
+
+
+_REMEMBERED = 1_000
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +55,15 @@ class Judge:
     def __init__(self, weights: Mapping[str, float] | None = None) -> None:
         """Take the factor for each detector's points; 1 where nothing is said."""
         self._weights = dict(weights or {})
+        self._alone: Remembered[Detection, Verdict] = Remembered(_REMEMBERED)
 
     def judge(self, detections: Sequence[Detection]) -> Verdict:
         """Weigh and combine; no detections give ``normal`` with score 0."""
         if not detections:
             return NOTHING_FOUND
+        if len(detections) == 1:  # detectors give the same reason for one program or name again and again
+            known = self._alone.get(detections[0])
+            return known if known is not None else self._alone.put(detections[0], combine([self._weighed(detections[0])]))
         return combine([self._weighed(detection) for detection in detections])
 
     def _weighed(self, detection: Detection) -> Detection:

@@ -4,11 +4,12 @@ from msgspec.structs import replace
 
 from outwatch.model.interfaces import Part, PartConfig
 from outwatch.model.records import Connection, Destination, Network, Source
-from outwatch.net.addresses import on_the_wire
+from outwatch.net.addresses import packed
 from outwatch.net.community_id import community_id
 from outwatch.net.services import service
 
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+_UNSPECIFIED = frozenset({bytes(4), bytes(16)})
 
 
 class Endpoints:
@@ -34,10 +35,10 @@ def _community_id(network: Network, source: Source, destination: Destination) ->
     """Give the id of what the packets of a connection carry: with NAT64 its own addresses, not the IPv4 address in them."""
     if not source.port or not destination.port or source.ip is None or destination.ip is None:
         return None
-    here, there = on_the_wire(source.address or source.ip), on_the_wire(destination.address or destination.ip)
-    if here is None or there is None or here.version != there.version or here.is_unspecified or there.is_unspecified:
+    here, there = packed(source.address or source.ip), packed(destination.address or destination.ip)
+    if here is None or there is None or len(here) != len(there) or here in _UNSPECIFIED or there in _UNSPECIFIED:
         return None
-    return community_id(_PROTOCOLS[network.transport or ""], here.packed, there.packed, (source.port, destination.port))
+    return community_id(_PROTOCOLS[network.transport or ""], here, there, (source.port, destination.port))
 
 
 PART = Part(name="endpoints", config=PartConfig, build=Endpoints)

@@ -163,9 +163,14 @@ class Names:
                 return found
         namespace = connection.network.namespace or self._home
         local = f"{namespace} {ip}"
-        found = chosen(self._trusted.get(ip), began, now) or chosen(self._trusted.get(local), began, now)
+        found = None
+        if there := self._trusted.get(ip):
+            found = chosen(there, began, now)
+        if found is None and (there := self._trusted.get(local)):
+            found = chosen(there, began, now)
         if found is None:
-            found = chosen(self._others.get(local), began, now)
+            if there := self._others.get(local):
+                found = chosen(there, began, now)
             self._waiting.add(ip, connection.id, asker, namespace, now, has_name=found is not None)
         return found
 
