@@ -349,19 +349,20 @@ class App:
 class _Shown:
     """Prints what is to be shown, and later revisions of what was: else a wrong word would stand."""
 
-    def __init__(self, shown: Callable[[Judged], bool], spell: Callable[[Record], bytes | None]) -> None:
+    def __init__(self, shown: Callable[[Judged], bool], spell: Callable[[Sequence[Record]], bytes]) -> None:
         self._shown, self._spell = shown, spell
         self._printed: OrderedDict[str, None] = OrderedDict()
 
-    def __call__(self, record: Record) -> bytes | None:
-        if not isinstance(record, Judged):
-            return self._spell(record)
+    def __call__(self, records: Sequence[Record]) -> bytes:
+        return self._spell([record for record in records if not isinstance(record, Judged) or self._is_shown(record)])
+
+    def _is_shown(self, record: Judged) -> bool:
         if not self._shown(record) and record.id not in self._printed:
-            return None
+            return False
         self._printed[record.id] = None
         if len(self._printed) > _MOST_SAVED:
             self._printed.popitem(last=False)
-        return self._spell(record)
+        return True
 
 
 async def _conduct(drive: Drive, picture: Picture, request: Request) -> Outcome:

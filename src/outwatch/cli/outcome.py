@@ -10,11 +10,12 @@ from outwatch.engine.request import Outcome, Request
 from outwatch.engine.verdict import ORDER
 from outwatch.model import wire
 from outwatch.model.records import Judged
-from outwatch.views.terminal.plain import plain, plain_summary
+from outwatch.views.terminal.plain import plain_lines, plain_summary
 from outwatch.views.terminal.words import is_hidden, visible
 
-SPELLINGS = {"jsonl": wire.encode, "plain": plain}
-"""The output modes that print a record as it comes, and what spells it."""
+SPELLINGS = {"jsonl": wire.encode_lines, "plain": plain_lines}
+"""The output modes that print records as they come, and what spells them."""
+_TOGETHER = 256
 
 
 def prepared(common: Common, request: Request) -> Request:
@@ -45,8 +46,8 @@ def print_outcome(common: Common, outcome: Outcome) -> None:
     if common.mode == "json":
         out.write(wire.document(records, outcome.summary) + b"\n")
     else:
-        spell = SPELLINGS[common.mode]
-        out.writelines((spell(record) or b"") + b"\n" for record in records)
+        for start in range(0, len(records), _TOGETHER):
+            out.write(SPELLINGS[common.mode](records[start : start + _TOGETHER]))
         out.write((wire.encode(outcome.summary) if common.mode == "jsonl" else plain_summary(outcome.summary, hidden)) + b"\n")
     out.flush()
 

@@ -43,7 +43,7 @@ class Request:
     switched_on: frozenset[str] = frozenset()
     patience: float = 2.5
     stream: BinaryIO | None = None
-    spell: Callable[[Record], bytes | None] | None = None
+    spell: Callable[[Sequence[Record]], bytes] | None = None
     shown: Callable[[Judged], bool] | None = None
     most_ended: int | None = None
     companion: Companion | None = None

@@ -13,8 +13,8 @@ from typing import Annotated
 import msgspec
 from msgspec.structs import replace
 
-from outwatch.engine.remembered import Remembered
 from outwatch.model.records import Band, Detection
+from outwatch.model.remembered import Remembered
 
 BANDS: tuple[tuple[int, Band], ...] = ((80, "critical"), (60, "high"), (40, "medium"), (20, "low"), (0, "normal"))
 """The lowest score of each band, highest first."""

@@ -6,9 +6,10 @@ are written as ``\uNNNN``. Times carry microseconds always.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from itertools import islice
 from typing import Any, cast
 
 import msgspec
@@ -31,6 +32,7 @@ _RAW_RANGES = (
 )
 _RAW = re.compile(f"[{''.join(f'{first}-{last}' for first, last in zip(_RAW_RANGES[::2], _RAW_RANGES[1::2], strict=True))}]")
 _TEXT_LIMIT = MOST
+_TOGETHER = 256  # records that are written in one go
 
 _NOTHING, _MICROSECONDS, _UTC = 0, 1, 2  # what the times of a record need
 _TIMES = frozenset({"@timestamp", "start", "end", "first_seen", "last_seen", "checked_at", "from", "until"})
@@ -72,6 +74,19 @@ def encode(record: Record) -> bytes:
     return text.translate(_escapes()).encode("utf-8") if _RAW.search(text) else line
 
 
+def encode_lines(records: Sequence[Record]) -> bytes:
+    """Write records as lines, each with its line break: what ``encode`` writes, in one go where nothing is special about them."""
+    checked: set[int] = set()
+    try:
+        if not any(_need(record, checked) for record in records):
+            lines = _encoder.encode_lines(records)
+            if lines.isascii() and b"\x7f" not in lines:
+                return lines
+    except UnicodeEncodeError:
+        pass
+    return b"".join([encode(record) + b"\n" for record in records])
+
+
 def document(records: Iterable[Record], summary: Summary) -> bytes:
     """Write one JSON document (``--json``): the records and the summary."""
     return b"".join(document_pieces(records, summary))
@@ -81,10 +96,18 @@ def document_pieces(records: Iterable[Record], summary: Summary) -> Iterator[byt
     """Yield the same document piece by piece."""
     yield b'{"schema":"outwatch/1","records":[\n'
     between = b""
-    for record in records:
-        yield between + encode(record)
+    for some in _together(records):
+        # No line break stands raw within a line.
+        yield between + encode_lines(some)[:-1].replace(b"\n", b",\n")
         between = b",\n"
     yield b'\n],"summary":' + encode(summary) + b"}"
+
+
+def _together(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Yield records some at a time."""
+    rest = iter(records)
+    while some := list(islice(rest, _TOGETHER)):
+        yield some
 
 
 def decode(line: bytes) -> Record | None:
@@ -142,14 +165,15 @@ def _mended(value: object) -> Any:
     return cleaned(value, 6 * _TEXT_LIMIT) if isinstance(value, str) else value
 
 
-def _need(record: Record) -> int:
+def _need(record: Record, checked: set[int] | None = None) -> int:
     """Say what the times of a record need before they stand on the wire as the contract has them.
 
+    Processes ``checked`` before need nothing.
     ``_NOTHING``, ``_MICROSECONDS`` (one is a whole second) or ``_UTC`` (one is in another zone). ``WireError`` if the record has more
     parents than can be written again.
     """
     need = _NOTHING
-    for time in _times(record):
+    for time in _times(record, checked):
         if time is not None:
             if time.tzinfo is not UTC:
                 return _UTC
@@ -158,38 +182,37 @@ def _need(record: Record) -> int:
     return need
 
 
-def _times(record: Record) -> list[datetime | None]:
+def _times(record: Record, checked: set[int] | None) -> list[datetime | None]:
     if not isinstance(record, Judged):
         if isinstance(record, EventsLost):
             return [record.from_, record.until]
         return [record.event.start, record.event.end] if record.event else []
-    event, process = record.event, record.process
-    times = [record.timestamp, event.start, event.end, record.outwatch.last_seen]
-    while process is not None:
-        times.append(process.start)
-        process = process.parent
-    if len(times) > MOST_PARENTS + 4:
-        raise WireError("nested too deeply")
-    if record.outwatch.changed:
-        times += [record.outwatch.changed.first_seen, record.outwatch.changed.last_seen]
-    if record.outwatch.shared_with:
-        _times_of_users(record.outwatch.shared_with, times)
-    if record.outwatch.reputation:
-        times += [one.checked_at for one in record.outwatch.reputation]
-    for listed in (*(record.outwatch.indicators or ()), *(record.outwatch.warnings or ())):
+    event, process, findings = record.event, record.process, record.outwatch
+    times = [record.timestamp, event.start, event.end, findings.last_seen]
+    if process is not None and (checked is None or id(process) not in checked):
+        _add_times_of(process, times)
+        if checked is not None:
+            checked.add(id(process))
+    if findings.changed:
+        times += [findings.changed.first_seen, findings.changed.last_seen]
+    for user in findings.shared_with or ():
+        _add_times_of(user, times)
+    if findings.reputation:
+        times += [one.checked_at for one in findings.reputation]
+    for listed in (*(findings.indicators or ()), *(findings.warnings or ())):
         times += [listed.first_seen, listed.last_seen]
     return times
 
 
-def _times_of_users(users: tuple[Process, ...], times: list[datetime | None]) -> None:
-    for user in users:
-        one: Process | None = user
-        depth = 0
-        while one is not None:
-            times.append(one.start)
-            one, depth = one.parent, depth + 1
-            if depth > MOST_PARENTS:
-                raise WireError("nested too deeply")
+def _add_times_of(process: Process, times: list[datetime | None]) -> None:
+    """Add the times of a process and of those that it descends from; ``WireError`` if they are too many."""
+    one: Process | None = process
+    depth = 0
+    while one is not None:
+        times.append(one.start)
+        one, depth = one.parent, depth + 1
+        if depth > MOST_PARENTS:
+            raise WireError("nested too deeply")
 
 
 def _in_utc(record: Record) -> Record:

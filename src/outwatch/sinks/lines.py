@@ -8,23 +8,23 @@ from outwatch.model.records import Record
 
 
 class Lines:
-    """Writes each record with ``spell``, and lets the reader see every batch at once."""
+    """Writes records with ``spell``, and lets the reader see every batch at once."""
 
     name: ClassVar[str] = "lines"
     settled: ClassVar[bool] = False
 
-    def __init__(self, *, stream: BinaryIO, spell: Callable[[Record], bytes | None]) -> None:
-        """Take the stream and what turns a record into its line (``None``: this kind has none)."""
+    def __init__(self, *, stream: BinaryIO, spell: Callable[[Sequence[Record]], bytes]) -> None:
+        """Take the stream and what turns records into lines, each with its line break."""
         self._stream = stream
         self._spell = spell
 
     async def write(self, records: Sequence[Record]) -> None:
         """Write the records' lines; ``BrokenPipeError`` when the reader has gone, ``OutputError`` when the disk is full."""
-        lines = [line for record in records if (line := self._spell(record)) is not None]
+        lines = self._spell(records)
         if not lines:
             return
         try:
-            self._stream.write(b"\n".join(lines) + b"\n")
+            self._stream.write(lines)
             self._stream.flush()
         except BrokenPipeError:
             raise

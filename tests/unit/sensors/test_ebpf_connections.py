@@ -1,5 +1,6 @@
 """Storms counted together, sockets with several users, and what is left out because the end repeats it."""
 
+import struct
 import sys
 from datetime import UTC, datetime, timedelta
 from socket import AF_INET, inet_aton
@@ -62,7 +63,7 @@ def flow(kind: int, **changes: Any) -> Flow:
 
 
 def packed(one: Flow) -> bytes:
-    return decode._FLOW.pack(decode.FLOW_SIZE, one.kind, one.flags, 0, one.time, *one[3:])
+    return struct.pack("<HBBIQ6Q3I6H16s16s16s", decode.FLOW_SIZE, one.kind, one.flags, 0, *one[2:])
 
 
 def told(table: Connections) -> list[Connection]:

@@ -19,14 +19,12 @@ from outwatch.model.records import (
     Dns,
     DnsQuestion,
     Event,
-    FileState,
     Findings,
     Host,
     Name,
     Network,
     Observation,
     Process,
-    ProgramFile,
     Question,
     Source,
     Tls,
@@ -34,6 +32,7 @@ from outwatch.model.records import (
     Unknown,
     User,
 )
+from outwatch.model.remembered import Remembered
 from outwatch.net.protocols.dns import Facts
 from outwatch.net.told import answers_of
 from outwatch.sensors.ebpf import decode
@@ -49,6 +48,7 @@ assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, whi
 _NAME = "ebpf"
 _MOST_OPEN = 200_000
 _MOST_SHARED = 10_000  # sockets of which it is known that several processes use them
+_MOST_FINDINGS = 4_000
 _TCP, _ICMP = 6, frozenset({1, 58})
 _TRANSPORTS = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp", 132: "sctp"}
 _AF_PACKET, _SOCK_RAW = 17, 3
@@ -74,6 +74,7 @@ class Connections:
         self._words: OrderedDict[int, tuple[Words, ...]] = OrderedDict()
         self._questions: list[Question] = []
         self._asked = 0
+        self._findings: Remembered[Process, Findings] = Remembered(_MOST_FINDINGS)  # of a process's connections
 
     def clear(self) -> None:
         """Forget everything: the programs in the kernel begin anew."""
@@ -143,7 +144,7 @@ class Connections:
         self._asked += 1
         self._questions.append(
             Question(
-                id=f"{(said.id ^ self._salt) & (2**64 - 1):016x}-{self._asked}",
+                id=f"{said.id ^ self._salt:016x}-{self._asked}",
                 timestamp=self._when(said.time),
                 host=self._host,
                 network=_network(_TRANSPORTS.get(said.protocol, "udp"), "egress", said.netns),
@@ -224,7 +225,7 @@ class Connections:
         else:
             source, destination = Source(ip=local, port=local_port, bytes=sent), Destination(ip=remote, port=remote_port, bytes=received)
         record = Connection(
-            id=f"{(flow.id ^ self._salt) & (2**64 - 1):016x}",
+            id=f"{flow.id ^ self._salt:016x}",
             timestamp=began,
             event=self._end(flow, began)
             if flow.kind == decode.CLOSE
@@ -232,7 +233,7 @@ class Connections:
             if existing
             else Event(action="connect", start=began),
             host=self._host,
-            network=_network(_transport(flow), "ingress" if ingress else "egress", flow.netns),
+            network=_network_of(flow.family, flow.type, flow.protocol, "ingress" if ingress else "egress", flow.netns),
             source=source,
             destination=destination,
             process=process,
@@ -269,14 +270,21 @@ class Connections:
         """Name the process of a connection in the kernel's own words."""
         if not flow.pid or flow.flags & decode.KERNEL:
             return None, _KERNELS, None
-        return self._owner_of(flow.pid, flow.start, flow.uid, flow.comm, self._groups.path(flow.cgroup))
+        return self._owner_of(flow.pid, flow.start, flow.uid, flow.comm, flow.cgroup)
 
-    def _owner_of(self, pid: int, start: int, uid: int, comm: bytes, group: str | None = None) -> tuple[Process, Findings, User]:
+    def _owner_of(self, pid: int, start: int, uid: int, comm: bytes, cgroup: int | None = None) -> tuple[Process, Findings, User]:
         told = self._lives.describe((pid, start))
-        if told is not None:
-            return told[0], _exact(told[1], self._lives.file((pid, start)), group), _user(uid)
-        bare = replace(self._lives.bare((pid, start)), name=cleaned(comm.partition(b"\0")[0]) or None)
-        return bare, _exact(None, None, group), _user(uid)
+        group = self._groups.path(cgroup) if cgroup is not None else None
+        if told is None:
+            bare = replace(self._lives.bare((pid, start)), name=cleaned(comm.partition(b"\0")[0]) or None)
+            return bare, Findings(sensor=_NAME, attribution="exact", cgroup=group), _user(uid)
+        process, state = told
+        findings = self._findings.get(process)
+        if findings is None or (findings.executable, findings.cgroup) != (state, group):
+            file = self._lives.file((pid, start))
+            findings = Findings(sensor=_NAME, attribution="exact", executable=state, file=file, cgroup=group)
+            self._findings.put(process, findings)
+        return process, findings, _user(uid)
 
     def _is_listener(self, flow: Flow) -> bool:
         """Tell whether somebody waits for callers at a connection's local end."""
@@ -294,11 +302,6 @@ _KERNELS = Findings(sensor=_NAME, attribution=Unknown(unknown="kernel"))
 
 
 @lru_cache(maxsize=1024)
-def _exact(state: FileState | None, file: ProgramFile | None, group: str | None) -> Findings:
-    return Findings(sensor=_NAME, attribution="exact", executable=state, file=file, cgroup=group)
-
-
-@lru_cache(maxsize=1024)
 def _user(uid: int) -> User:
     return User(id=str(uid))
 
@@ -310,15 +313,19 @@ def _address(family: int, raw: bytes) -> str | None:
     return inet_ntop(AF_INET6, raw) if family == AF_INET6 else None
 
 
-def _transport(flow: Flow) -> str:
+def _transport(family: int, kind: int, protocol: int) -> str:
     """Name what is spoken; a raw socket speaks for itself, whatever its protocol: own TCP stacks do."""
-    if flow.family == _AF_PACKET:
+    if family == _AF_PACKET:
         return "packet"
-    if flow.type == _SOCK_RAW and flow.protocol not in _ICMP:
-        return f"raw:{flow.protocol}"
-    return _TRANSPORTS.get(flow.protocol, f"raw:{flow.protocol}")
+    if kind == _SOCK_RAW and protocol not in _ICMP:
+        return f"raw:{protocol}"
+    return _TRANSPORTS.get(protocol, f"raw:{protocol}")
 
 
 @lru_cache(maxsize=4096)
+def _network_of(family: int, kind: int, protocol: int, direction: Literal["ingress", "egress"], namespace: int) -> Network:
+    return _network(_transport(family, kind, protocol), direction, namespace)
+
+
 def _network(transport: str, direction: Literal["ingress", "egress"], namespace: int) -> Network:
     return Network(transport=transport, direction=direction, namespace=str(namespace) if namespace else None)

@@ -18,7 +18,7 @@ _BEGINS = frozenset({bytes([OPEN]), bytes([STATE])})
 _OVER, _ANOTHER = bytes([CLOSE]), bytes([EXEC])
 _TCP = (6).to_bytes(2, "little")
 _HEAD = struct.Struct("<HBBIQ")
-_FLOW = struct.Struct("<HBBIQ6Q3I6H16s16s16s")
+_FLOW = struct.Struct("<2xBB4xQ6Q3I6H16s16s16s")  # without the size and the processor
 _LIFE = struct.Struct("<HBBIQ2Q2I")
 _NAME = struct.Struct("<HBBIQ2Q4I6HI16s16s")
 _PROGRAM = struct.Struct("<HBBIQ4Q6IBBHHBB16s")
@@ -131,9 +131,9 @@ def decode(data: bytes) -> Flow | Life | Program | Naming | Group | None:
     """Read one record."""
     if len(data) < _HEAD.size:
         return None
-    size, kind, _flags, _cpu, _time = _HEAD.unpack_from(data)
-    if size != len(data):
+    if int.from_bytes(data[:2], "little") != len(data):
         return None
+    kind = data[2]
     if kind in _FLOWS:
         return flow(data)
     read = _READERS.get(kind)
@@ -142,15 +142,12 @@ def decode(data: bytes) -> Flow | Life | Program | Naming | Group | None:
 
 def flow(data: bytes) -> Flow | None:
     """Read a flow."""
-    if len(data) != _FLOW.size:
-        return None
-    _size, kind, flags, _cpu, time, *rest = _FLOW.unpack(data)
-    return Flow(kind, flags, time, *rest)
+    return Flow._make(_FLOW.unpack(data)) if len(data) == FLOW_SIZE else None
 
 
 def flows(data: bytes) -> Iterator[Flow]:
     """Read flows that stand one after another, and nothing else."""
-    return (Flow._make((*one[1:3], *one[4:])) for one in _FLOW.iter_unpack(data))
+    return map(Flow._make, _FLOW.iter_unpack(data))
 
 
 def burst(data: bytes) -> tuple[Flow, int] | None:
@@ -169,7 +166,7 @@ def needed(records: list[bytes]) -> list[bytes]:
         return records
     changed = {data[_PROGRAM_PID] for data in records if data[_KIND] == _ANOTHER}
     return [
-        data for data in records if data[_ID] not in over or data[_KIND] not in _BEGINS or data[_PROTOCOL] != _TCP or data[_PID] in changed
+        data for data in records if data[_KIND] not in _BEGINS or data[_ID] not in over or data[_PROTOCOL] != _TCP or data[_PID] in changed
     ]
 
 

@@ -1,5 +1,6 @@
 """Records as tab-separated lines (``--plain``), for awk, cut and eyes."""
 
+from collections.abc import Sequence
 from datetime import UTC
 
 from outwatch.guard.text import printable
@@ -15,8 +16,13 @@ COLUMNS = (
 """The columns, in this order; a cell whose value is unknown holds ``-``."""
 
 
-def plain(record: Record) -> bytes | None:
-    """Spell a record as one line of ``COLUMNS``; losses and the summary begin with ``#``."""
+def plain_lines(records: Sequence[Record]) -> bytes:
+    """Spell records as lines of ``COLUMNS``; losses and the summary begin with ``#``."""
+    return b"".join([plain(record) + b"\n" for record in records])
+
+
+def plain(record: Record) -> bytes:
+    """Spell a record as one line, without the line break."""
     if isinstance(record, EventsLost):
         return f"# lost {record.count} ({printable(record.layer)})".encode("utf-8", "backslashreplace")
     if isinstance(record, Summary):
