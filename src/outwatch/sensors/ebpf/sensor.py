@@ -28,8 +28,8 @@ if sys.platform == "linux":
 assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, which then knows what there is
 
 _PAUSE = 0.05  # seconds between two times of reading, while there is something to read
-_STORM = 500  # changes in one batch from which on there is no pause
-_POLL = 50  # milliseconds; the kernel wakes us earlier when a quarter of the ring is full
+_POLL, _LONGEST_POLL = 50, 400  # milliseconds; the kernel wakes us earlier when a quarter of the ring is full
+_MANY, _ENOUGH = 100, 800  # changes in one batch from which on we wait for more, and how many are to come together: that costs less for each
 _TOTALS_EVERY = 2.0  # seconds
 _LAYERS = ("kernel ring", "kernel map", "kernel program")
 _SECOND = 1_000_000_000
@@ -94,10 +94,10 @@ class Ebpf:
             if self._once:
                 return
             told = time.monotonic()
-            ending = False
+            ending, patience = False, _POLL
             while not ending:
                 ending = stop.is_set()
-                hooks.poll(0 if ending or self._overrun else _POLL)
+                hooks.poll(0 if ending or self._overrun else patience)
                 self._take()
                 if ending or time.monotonic() - told >= _TOTALS_EVERY:
                     told = time.monotonic()
@@ -111,7 +111,8 @@ class Ebpf:
                 batch = self._connections.changed()
                 if batch:
                     yield batch
-                if self._overrun or 0 < len(batch) < _STORM:
+                patience = _patience(patience, len(batch))
+                if self._overrun or 0 < len(batch) < _MANY:
                     stop.wait(_STALLED if self._overrun else _PAUSE)  # else a busy machine would wake us for every record
         finally:
             hooks.close()
@@ -215,6 +216,11 @@ class Ebpf:
 
     def _when(self, boot_ns: int) -> datetime:
         return datetime.fromtimestamp((boot_ns + self._offset) / _SECOND, UTC)
+
+
+def _patience(before: int, changes: int) -> int:
+    """Give the milliseconds to wait for the next batch, after one with so many changes: what is rare is told at once."""
+    return _POLL if changes < _MANY else min(_LONGEST_POLL, max(_POLL, before * _ENOUGH // changes))
 
 
 def _ticks() -> int:
