@@ -6,17 +6,14 @@ container, in memory or after it was deleted says nothing about the file there (
 
 import asyncio
 import contextlib
-import os
-import re
 import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 from msgspec.structs import replace
@@ -26,6 +23,7 @@ from outwatch.engine.health import Health
 from outwatch.engine.sqlite import opened
 from outwatch.errors import LookupFailed, StoreError
 from outwatch.guard.checksums import checksums
+from outwatch.lookups.programs import Program, program_of
 from outwatch.model.interfaces import PackageOwners, Part, PartConfig
 from outwatch.model.records import Changed, Connection
 
@@ -42,7 +40,6 @@ _LONGEST = 120.0  # seconds that one look may take
 _AGAIN = 3600.0  # seconds until a program is noted again
 _SOON = 60.0  # the same if its package may be known by then: an update may be under way
 _OLD = timedelta(days=1)  # programs known for longer make room last
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -51,13 +48,6 @@ class ChangesConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_fields
 
     remembered: Annotated[int, msgspec.Meta(ge=1)] = 20_000
     hours: Annotated[float, msgspec.Meta(ge=0, le=100_000)] = 24.0
-
-
-class _Program(NamedTuple):
-    """A path, and the SHA-256 of what runs under it."""
-
-    path: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +88,13 @@ class Changes:
         self._health = health
         self._path = state_dir / _FILE
         self._owners = owners
-        self._answers: OrderedDict[_Program, _Answer] = OrderedDict()
-        self._waiting: dict[_Program, _Seen] = {}
+        self._answers: OrderedDict[Program, _Answer] = OrderedDict()
+        self._waiting: dict[Program, _Seen] = {}
         self._turn = asyncio.Lock()
 
     def enrich(self, connection: Connection) -> Connection:
         """Add what was there before, if that is known; take off what was said of an earlier program of the process."""
-        program = _program(connection)
+        program = program_of(connection)
         answer = self._answers.get(program) if program is not None else None
         changed = answer.changed if answer is not None else None
         findings = connection.outwatch
@@ -112,7 +102,7 @@ class Changes:
 
     def missing(self, connection: Connection) -> Hashable | None:
         """Name the program if it was not noted in this run, or too long ago."""
-        program = _program(connection)
+        program = program_of(connection)
         if program is None:
             return None
         answer = self._answers.get(program)
@@ -120,7 +110,7 @@ class Changes:
 
     async def find(self, key: Hashable, connection: Connection) -> None:
         """Note the program, and find out what was at its path before, in another thread together with all that wait by then."""
-        if not isinstance(key, _Program):
+        if not isinstance(key, Program):
             return
         package = await self._owners.owner(connection)
         start = connection.process.start if connection.process is not None else None
@@ -137,7 +127,7 @@ class Changes:
             while len(self._answers) > _REMEMBERED:
                 self._answers.popitem(last=False)
 
-    async def _looked_up(self, together: Mapping[_Program, _Seen]) -> Mapping[_Program, Changed | None]:
+    async def _looked_up(self, together: Mapping[Program, _Seen]) -> Mapping[Program, Changed | None]:
         try:
             return await beside(lambda: self._look(together), _LONGEST, "changes")
         except TimeoutError:
@@ -146,10 +136,10 @@ class Changes:
             self._health.problem(f"which files programs had is not remembered: {error}")
             return dict.fromkeys(together)
 
-    def _look(self, together: Mapping[_Program, _Seen]) -> dict[_Program, Changed | None]:
+    def _look(self, together: Mapping[Program, _Seen]) -> dict[Program, Changed | None]:
         """Note programs, and give for each what was at its path before."""
         now = _microseconds(datetime.now(UTC))
-        found: dict[_Program, Changed | None] = {}
+        found: dict[Program, Changed | None] = {}
         with contextlib.closing(opened(self._path, _STEPS, self._health.problem)) as database:
             # Files are read before the others who may write are shut out.
             rows = {program: _row(database, program) for program in together}
@@ -175,20 +165,7 @@ class Changes:
         )
 
 
-def _program(connection: Connection) -> _Program | None:
-    """Give the program that can be remembered by its path: that leads to the file that runs, whose checksum is known."""
-    process = connection.process
-    if process is None or process.hash is None or connection.outwatch.executable is not None:
-        return None
-    return _named(process.executable or "", process.hash.sha256 or "")
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _named(path: str, digest: str) -> _Program | None:
-    return _Program(path, digest) if os.path.isabs(path) and _SHA256.match(digest) else None
-
-
-def _noted(row: _Row | None, program: _Program, seen: _Seen, now: int) -> _Row | None:
+def _noted(row: _Row | None, program: Program, seen: _Seen, now: int) -> _Row | None:
     """Say what is to be remembered of a program from now on; ``None`` if it runs an older file than the one that is remembered."""
     by_package = int(seen.by_package)
     if row is None:
@@ -202,7 +179,7 @@ def _noted(row: _Row | None, program: _Program, seen: _Seen, now: int) -> _Row |
     return None
 
 
-def _row(database: sqlite3.Connection, program: _Program) -> _Row | None:
+def _row(database: sqlite3.Connection, program: Program) -> _Row | None:
     query = "SELECT sha256, first_seen, last_seen, by_package, former_sha256, former_seen FROM executables WHERE path = ?"
     found = database.execute(query, (_spelled(program.path),)).fetchone()
     return _Row(*found) if found is not None else None

@@ -17,6 +17,10 @@ class Remembered(Generic[_One, _Value]):
         self._most = most
         self._table: OrderedDict[int, tuple[_One, _Value]] = OrderedDict()
 
+    def __len__(self) -> int:
+        """Count the objects."""
+        return len(self._table)
+
     def get(self, one: _One) -> _Value | None:
         """Give what is known of an object."""
         known = self._table.get(id(one))

@@ -16,7 +16,8 @@ from outwatch.enrichers.identity.subject import subject_of
 from outwatch.enrichers.identity.units import NOWHERE, Place, place_of
 from outwatch.guard.text import cleaned
 from outwatch.model.interfaces import Part, PartConfig, ProcessTable
-from outwatch.model.records import Connection, Container, FileState, Findings, Login, Process, Script, StartedBy, User
+from outwatch.model.records import NO_FINDINGS, Connection, Container, FileState, Findings, Login, Process, Script, StartedBy, User
+from outwatch.model.remembered import Remembered
 
 _REMEMBERED = 8_000
 _MOST = 1 << 16  # bytes of a file that are read
@@ -34,11 +35,10 @@ class _Origin:
     directory: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Told:
     """What is added to the connections of one process."""
 
-    process: Process
     state: FileState | None
     cgroup: str | None
     subject: str | None
@@ -46,6 +46,8 @@ class _Told:
     place: Place
     login: Login | None
     started_by: StartedBy | None
+    before: Findings | None = None  # of the latest connection, as they came and with this: the kernel sensor gives many the very same
+    after: Findings = NO_FINDINGS
 
 
 class Identity:
@@ -59,8 +61,7 @@ class Identity:
         self._processes = processes
         self._proc, self._run = proc, run
         self._origins: OrderedDict[tuple[str, str | None, tuple[str, ...] | None], _Origin] = OrderedDict()
-        # By the very object, for one process may be described anew when it runs another program; held, so that its number stays taken.
-        self._told: OrderedDict[int, _Told] = OrderedDict()
+        self._told: Remembered[Process, _Told] = Remembered(_REMEMBERED)
         self._logins: tuple[tuple[int, int], bytes] = ((0, 0), b"")
 
     def enrich(self, connection: Connection) -> Connection:
@@ -69,23 +70,13 @@ class Identity:
         if process is None:
             return connection
         findings = connection.outwatch
-        told = self._told.get(id(process))
-        if told is None or (told.state, told.cgroup) != (findings.executable, findings.cgroup):
-            told = self._tell(process, findings, connection.user)
-            self._told[id(process)] = told
-            if len(self._told) > _REMEMBERED:
-                self._told.popitem(last=False)
+        told = self._told.get(process)
+        if told is None or told.state != findings.executable or told.cgroup != findings.cgroup:
+            told = self._told.put(process, self._tell(process, findings, connection.user))
         place = told.place
-        findings = replace(
-            findings,
-            subject=told.subject,
-            script=told.script,
-            unit=place.unit,
-            user_unit=place.user_unit,
-            pod=place.pod,
-            started_by=told.started_by,
-            login=told.login,
-        )
+        if findings is not told.before:
+            told.before, told.after = findings, _with_told(findings, told)
+        findings = told.after
         if place.container is None:
             return replace(connection, outwatch=findings)
         name = connection.container.name if connection.container and connection.container.id == place.container else None
@@ -103,7 +94,7 @@ class Identity:
         if path is not None:
             subject = subject_of(path, state, script, origin.place, process.hash.sha256 if process.hash else None)
         beginning = started_by(origin.place, origin.session, process)
-        return _Told(process, state, findings.cgroup, subject, script, origin.place, origin.login, beginning)
+        return _Told(state, findings.cgroup, subject, script, origin.place, origin.login, beginning)
 
     def _origin(self, process: Process, user: User | None, *, foreign: bool) -> _Origin:
         """Give what the system says of a process, from memory if it was read while the process ran this program."""
@@ -169,6 +160,19 @@ class Identity:
         if stamp != self._logins[0]:
             self._logins = stamp, _bytes(path, _MOST_UTMP)
         return self._logins[1]
+
+
+def _with_told(findings: Findings, told: _Told) -> Findings:
+    return replace(
+        findings,
+        subject=told.subject,
+        script=told.script,
+        unit=told.place.unit,
+        user_unit=told.place.user_unit,
+        pod=told.place.pod,
+        started_by=told.started_by,
+        login=told.login,
+    )
 
 
 def _directory(folder: str) -> str | None:

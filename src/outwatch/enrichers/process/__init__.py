@@ -2,7 +2,6 @@
 
 import os
 import sys
-import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from msgspec.structs import replace
 from outwatch.enrichers.process.facts import MOST_DEPTH, MOST_PARENT_ARG, MOST_PARENT_ARGS, Birth, Facts, bounded_args
 from outwatch.model.interfaces import Part, PartConfig
 from outwatch.model.records import Connection, FileState, Process, User
+from outwatch.model.remembered import Remembered
 
 _REMEMBERED = 4_000
 _BELIEVED = 0.5  # seconds after a look at a process in which connections that were there by then are not a reason for another one
@@ -61,9 +61,8 @@ class Processes:
         self._myself: str | None = None
         self._reader = reader or _system_reader()
         self._known: OrderedDict[str, _Remembered] = OrderedDict()
-        self._whole: OrderedDict[str, tuple[Process, Process]] = OrderedDict()  # a process as it came, and with all its parents
+        self._whole: Remembered[Process, Process] = Remembered(_REMEMBERED)  # a process as it came, and with all its parents
         self._older: OrderedDict[str, Process] = OrderedDict()  # parents that began before the watch
-        self._lock = threading.Lock()
 
     def identify(self, pid: int, seen_at: float) -> Process | None:
         """Give pid, start and ``entity_id`` of the process that had ``pid`` at ``seen_at`` (seconds since the epoch).
@@ -98,9 +97,8 @@ class Processes:
     def _looked_up(self, connection: Connection, process: Process) -> Connection:
         """Describe a process by what can be read of it now."""
         findings = connection.outwatch
-        with self._lock:
-            told = findings.attribution == "exact" and process.executable is not None
-            described, user, state = self._describe(process, connection.timestamp.timestamp(), told=told)
+        told = findings.attribution == "exact" and process.executable is not None
+        described, user, state = self._describe(process, connection.timestamp.timestamp(), told=told)
         if described.executable is None and process.executable is not None:  # we may not look, but somebody did
             return self._completed(connection, process)
         if described is process:
@@ -122,21 +120,13 @@ class Processes:
         if user is not None and user.id is not None and user.name is None:
             name = self._reader.user_name(user.id)
             user = replace(user, name=name) if name else user
-        with self._lock:
-            whole = self._completed_process(process)
+        whole = self._completed_process(process)
         return connection if user is connection.user and whole is process else replace(connection, process=whole, user=user)
 
     def _completed_process(self, process: Process) -> Process:
         """Give a process with all its parents: the same object for the same object, for many connections and children share it."""
-        identity = process.entity_id or ""
-        known = self._whole.get(identity)
-        if known is not None and known[0] is process:
-            return known[1]
-        whole = self._with_parents(process)
-        self._whole[identity] = process, whole
-        if len(self._whole) > _REMEMBERED:
-            self._whole.popitem(last=False)
-        return whole
+        whole = self._whole.get(process)
+        return whole if whole is not None else self._whole.put(process, self._with_parents(process))
 
     def _with_parents(self, process: Process) -> Process:
         """Fill in the first parent that has no name, and those above it."""

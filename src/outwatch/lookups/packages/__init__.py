@@ -10,7 +10,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -24,6 +23,7 @@ from outwatch.lookups.packages.claims import Claim, Database, DatabaseBroken, Ro
 from outwatch.lookups.packages.dpkg import Dpkg
 from outwatch.lookups.packages.pacman import Pacman
 from outwatch.lookups.packages.rpm import Rpm
+from outwatch.lookups.programs import Program, program_of
 from outwatch.model.interfaces import Part, PartConfig
 from outwatch.model.records import Connection, Package
 
@@ -31,13 +31,6 @@ _REMEMBERED = 4_000
 _LONGEST = 60.0  # seconds that one look may take
 _AGAIN = 3600.0  # seconds until a package is looked up again
 _SOON = 60.0  # the same where something is not as it should be: an update may be under way
-
-
-class _Program(NamedTuple):
-    """A path, and the SHA-256 of what runs under it."""
-
-    path: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +50,29 @@ class Packages:
         there = Root(root)
         self._root = there
         self._databases: Sequence[Database] = (Dpkg(there), Rpm(there), Pacman(there), Apk(there))
-        self._answers: OrderedDict[_Program, _Answer] = OrderedDict()
-        self._waiting: dict[_Program, None] = {}
+        self._answers: OrderedDict[Program, _Answer] = OrderedDict()
+        self._waiting: dict[Program, None] = {}
         self._turn = asyncio.Lock()
 
     def enrich(self, connection: Connection) -> Connection:
         """Add the package if it is known; take off what an earlier program of the process had."""
-        program, findings = _program(connection), connection.outwatch
+        program, findings = program_of(connection), connection.outwatch
         answer = self._answers.get(program) if program is not None else None
         package = answer.package if answer is not None else None
         return connection if package is findings.package else replace(connection, outwatch=replace(findings, package=package))
 
     def missing(self, connection: Connection) -> Hashable | None:
         """Name the program if its package is not known, or was found too long ago."""
-        program = _program(connection)
+        program = program_of(connection)
         return program if program is not None and self._is_due(program) else None
 
-    def _is_due(self, program: _Program) -> bool:
+    def _is_due(self, program: Program) -> bool:
         answer = self._answers.get(program)
         return answer is None or answer.until < time.monotonic()
 
     async def owner(self, connection: Connection) -> Package | None:
         """Give the package that a connection's program belongs to, as soon as that is known (``LookupFailed``)."""
-        program = _program(connection)
+        program = program_of(connection)
         if program is None:
             return None
         if self.missing(connection) is not None:
@@ -89,7 +82,7 @@ class Packages:
 
     async def find(self, key: Hashable, _connection: Connection) -> None:
         """Look for the package in another thread, together with all that wait by then."""
-        if not isinstance(key, _Program):
+        if not isinstance(key, Program):
             return
         self._waiting[key] = None
         async with self._turn:
@@ -107,7 +100,7 @@ class Packages:
             while len(self._answers) > _REMEMBERED:
                 self._answers.popitem(last=False)
 
-    def _look(self, programs: Collection[_Program]) -> dict[_Program, Package | None]:
+    def _look(self, programs: Collection[Program]) -> dict[Program, Package | None]:
         """Find the packages of programs; those that can't be told by broken databases belong to none."""
         left = {program.path for program in programs}
         claims: dict[str, Claim] = {}
@@ -124,7 +117,7 @@ class Packages:
             self._health.problem(f"a package database can't be read: {printable(str(error))}")
             return {}
 
-    def _package(self, program: _Program, claim: Claim) -> Package | None:
+    def _package(self, program: Program, claim: Claim) -> Package | None:
         """Claim a package for a program if what runs is what lies at its path."""
         algorithms = {"sha256", claim.algorithm or "sha256"}
         digests = checksums(self._root.at(program.path), algorithms)
@@ -132,15 +125,6 @@ class Packages:
             return None
         matches = digests.get(claim.algorithm) == claim.digest if claim.algorithm else None
         return Package(name=claim.name, version=claim.version, manager=claim.manager, matches=matches)
-
-
-def _program(connection: Connection) -> _Program | None:
-    """Give the program whose package can be told: its path leads to the file that runs, and its checksum is known."""
-    process = connection.process
-    if process is None or process.hash is None or process.hash.sha256 is None or connection.outwatch.executable is not None:
-        return None
-    path = process.executable or ""
-    return _Program(path, process.hash.sha256) if path.startswith("/") and sys.platform == "linux" else None
 
 
 PART = Part(name="packages", config=PartConfig, build=Packages, live_only=True, after=("hashing",))
