@@ -5,7 +5,6 @@ the checksum of what runs (``process.hash.sha256``). So a copy, a memfd or a fil
 """
 
 import asyncio
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Sequence

@@ -204,8 +204,9 @@ def test_without_a_path_there_is_no_subject(enricher: Identity, connection: Make
     assert enricher.enrich(connection(process=process)).outwatch.subject is None
 
 
-def test_the_memory_for_processes_is_bounded(enricher: Identity, connection: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_for_processes_is_bounded(tmp_path: Path, connection: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("outwatch.enrichers.identity._REMEMBERED", 10)
+    enricher = Identity(PartConfig(), processes=Family(), proc=str(tmp_path / "proc"), run=str(tmp_path / "run"))
     for number in range(50):
         enricher.enrich(connection(process=replace(PYTHON, entity_id=f"e{number}")))
     assert len(enricher._told) == len(enricher._origins) == 10
