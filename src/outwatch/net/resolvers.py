@@ -13,6 +13,9 @@ from outwatch.net.addresses import Network, parse, parse_network
 from outwatch.net.domains import canonical, suffixes
 
 _KINDS = MappingProxyType({443: "DNS over HTTPS", 853: "DNS over TLS or QUIC", 784: "DNS over QUIC", 8853: "DNS over QUIC"})
+ENCRYPTED = frozenset(_KINDS)
+"""Ports for encrypted DNS."""
+
 _REMEMBERED = 4_096
 
 # Operator: names, then addresses.

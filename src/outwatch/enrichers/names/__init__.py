@@ -16,13 +16,14 @@ from msgspec.structs import replace
 
 from outwatch.engine.health import Health
 from outwatch.enrichers.names.answers import Answer, Answers, AnswersOfProcesses, chosen
+from outwatch.enrichers.names.recent import Recent
 from outwatch.enrichers.names.servers import NameServers, Resolvers
 from outwatch.enrichers.names.waiting import Waiting
 from outwatch.model.interfaces import Part, PartConfig
 from outwatch.model.records import Connection, Findings, Name, NameOrigin, Question
 from outwatch.net import domains
 from outwatch.net.addresses import Scopes, parse
-from outwatch.net.resolvers import encrypted
+from outwatch.net.resolvers import ENCRYPTED, encrypted
 
 _MOST_OF_PROCESSES, _MOST_OF_ONE_PROCESS, _MOST_TRUSTED, _MOST_OTHERS = 40_000, 4_000, 40_000, 10_000  # answers that are remembered
 _MOST_JOINED = 20_000  # open connections whose names are remembered
@@ -93,7 +94,7 @@ class Names:
         self._of_process = AnswersOfProcesses(_MOST_OF_PROCESSES, _MOST_OF_ONE_PROCESS)
         self._trusted = Answers(_MOST_TRUSTED)
         self._others = Answers(_MOST_OTHERS)  # so that what anybody answers drives out nothing that is believed
-        self._joined: OrderedDict[str, _Join] = OrderedDict()
+        self._joined: Recent[_Join] = Recent(_MOST_JOINED)
         self._waiting = Waiting()
         self._secretive: OrderedDict[str, str] = OrderedDict()  # processes and the resolver that they ask over an encrypted connection
 
@@ -122,7 +123,7 @@ class Names:
             if key is not None:
                 gone += (self._trusted if is_trusted else self._others).add(key, answer)
             for identity in self._waiting.take(ip, answer, asker, None if key == ip else namespace, by_address=key is not None):
-                self._join(identity, _Join(ip, answer))
+                self._joined.put(identity, _Join(ip, answer))
                 named.append(identity)
         if gone and self._health is not None:
             self._health.lose(_LAYER, gone)
@@ -130,20 +131,20 @@ class Names:
 
     def enrich(self, connection: Connection) -> Connection:
         """Add the names that were heard for the destination, and say which of those that the client used a name server confirms."""
-        ip = connection.destination.ip
+        destination, findings = connection.destination, connection.outwatch
+        ip, there = destination.ip, findings.names
         if ip is None or connection.network.direction == "ingress":
             return connection
-        join = self._joined.get(connection.id)
-        if join is None or join.ip != ip:
-            join = _Join(ip, self._first(connection, ip))
-        there = connection.outwatch.names
-        names = self._all(connection, there or (), join) if there or join.answer is not None else None
+        known = self._joined.get(connection.id)
+        join = known if known is not None and known.ip == ip else _Join(ip, self._first(connection, ip))
+        names = self._all(connection, there, join) if there or join.answer is not None else None
         if connection.event.action in _OVER:
-            self._joined.pop(connection.id, None)
-        elif join.answer is not None or join.confirmed:
-            self._join(connection.id, join)
-        findings = self._of_resolver(connection, ip, names)
-        destination = connection.destination
+            if known is not None:
+                self._joined.drop(connection.id)
+        elif join is not known and (join.answer is not None or join.confirmed):
+            self._joined.put(connection.id, join)
+        if destination.port in ENCRYPTED or self._secretive or findings.no_name is not None:
+            findings = self._of_resolver(connection, ip, names)
         if names != there or (names is not None and destination.domain is None):
             findings = replace(findings, names=names)
             best = names[0].name if names and not there else _best(names or ())
@@ -161,12 +162,14 @@ class Names:
             found = chosen(own, began, now, _LONGEST)
             if found is not None:
                 return found
-        namespace = connection.network.namespace or self._home
-        local = f"{namespace} {ip}"
         found = None
         if there := self._trusted.get(ip):
             found = chosen(there, began, now)
-        if found is None and (there := self._trusted.get(local)):
+        if found is not None:
+            return found
+        namespace = connection.network.namespace or self._home
+        local = f"{namespace} {ip}"
+        if there := self._trusted.get(local):
             found = chosen(there, began, now)
         if found is None:
             if there := self._others.get(local):
@@ -174,22 +177,22 @@ class Names:
             self._waiting.add(ip, connection.id, asker, namespace, now, has_name=found is not None)
         return found
 
-    def _all(self, connection: Connection, there: tuple[Name, ...], join: _Join) -> tuple[Name, ...] | None:
+    def _all(self, connection: Connection, there: tuple[Name, ...] | None, join: _Join) -> tuple[Name, ...] | None:
         """Put together the names of a connection: what was answered first, then those that stand in it, confirmed if they led here."""
         answer, asked = join.answer, None
         if answer is not None:
             is_confirmed = answer.is_trusted or self._is_confirmed(answer.name, connection, join)
             asked = Name(name=answer.name, origin="dns", confirmed=is_confirmed or None)
-        if not there and asked is not None:
-            return (asked,)
+        if not there:
+            return (asked,) if asked is not None else None
         names: list[Name] = []
         for one in there:
             if one.origin == "dns":  # from an earlier turn: it gives way only to one that is believed where it is not
                 asked = one if asked is None or one.confirmed or not asked.confirmed else asked
                 continue
             if one.origin in _SAID and not one.confirmed and self._is_confirmed(one.name, connection, join):
-                one = replace(one, confirmed=True)  # noqa: PLW2901
-            if one not in names:
+                one = Name(name=one.name, origin=one.origin, confirmed=True)  # noqa: PLW2901
+            if not names or one not in names:
                 names.append(one)
         return (asked, *names) if asked is not None else tuple(names) or None
 
@@ -207,21 +210,23 @@ class Names:
         found = any(one.is_trusted and one.name == name and now - one.since <= _LONGEST for one in own)
         if not found:
             local = f"{connection.network.namespace or self._home} {ip}"
-            found = any(one.name == name and now <= one.until for one in (*self._trusted.get(ip), *self._trusted.get(local)))
+            found = any(
+                one.name == name and now <= one.until for one in (*(self._trusted.get(ip) or ()), *(self._trusted.get(local) or ()))
+            )
         if found:
             join.confirmed = (*join.confirmed, said)
         return found
 
     def _of_resolver(self, connection: Connection, ip: str, names: tuple[Name, ...] | None) -> Findings:
         """Say if this is a connection to a resolver that nobody can listen to, and remember who has one; else why a name is missing."""
-        findings, process = connection.outwatch, connection.process
-        port = connection.destination.port
+        findings, port = connection.outwatch, connection.destination.port
         said = None
-        for one in names or ():
-            if one.origin in _OF_TLS:
-                said = one
-                break
+        if connection.outwatch.names:  # else nobody has said one
+            said = next((one for one in names or () if one.origin in _OF_TLS), None)
         resolver, reason = encrypted(ip, port, said.name if said is not None else None), None
+        if resolver is None and not self._secretive and findings.no_name is None:
+            return findings
+        process = connection.process
         if resolver is not None and said is not None and not said.confirmed and encrypted(ip, port, None) is None:
             resolver += ", by the name that it gives"
         if resolver is not None or (names is None and self._secretive):
@@ -247,11 +252,6 @@ class Names:
             return None
         return ip if is_trusted and scope in _EVERYWHERE else f"{namespace} {ip}"
 
-    def _join(self, identity: str, join: _Join) -> None:
-        self._joined[identity] = join
-        if len(self._joined) > _MOST_JOINED:
-            self._joined.popitem(last=False)
-
 
 def _best(names: tuple[Name, ...]) -> str | None:
     """Give the most trustworthy name."""
@@ -260,6 +260,8 @@ def _best(names: tuple[Name, ...]) -> str | None:
         trust = _TRUST.get((one.origin, bool(one.confirmed)), _LAST)
         if trust < rank:
             best, rank = one.name, trust
+            if not trust:
+                break
     return best
 
 
