@@ -221,8 +221,10 @@ class Names:
         """Say if this is a connection to a resolver that nobody can listen to, and remember who has one; else why a name is missing."""
         findings, port = connection.outwatch, connection.destination.port
         said = None
-        if connection.outwatch.names:  # else nobody has said one
-            said = next((one for one in names or () if one.origin in _OF_TLS), None)
+        for one in names or () if findings.names else ():  # where none was there, nobody has said one
+            if one.origin in _OF_TLS:
+                said = one
+                break
         resolver, reason = encrypted(ip, port, said.name if said is not None else None), None
         if resolver is None and not self._secretive and findings.no_name is None:
             return findings

@@ -21,19 +21,17 @@ class Recent(Generic[_Value]):
         return len(self._newer) + len(self._older)
 
     def get(self, identity: str) -> _Value | None:
-        """Give a value; one of the older half is among the newer again then."""
+        """Give a value."""
         found = self._newer.get(identity)
-        if found is None and (found := self._older.pop(identity, None)) is not None:
-            self.put(identity, found)
-        return found
+        return found if found is not None else self._older.get(identity)
 
     def put(self, identity: str, value: _Value) -> None:
         """Remember a value."""
-        if len(self._newer) >= self._half and identity not in self._newer:
+        if len(self._newer) >= self._half:
             self._older, self._newer = self._newer, {}
         self._newer[identity] = value
 
     def drop(self, identity: str) -> None:
-        """Forget a value that is there or not."""
-        if self._newer.pop(identity, None) is None:
-            self._older.pop(identity, None)
+        """Forget a value, if it is there."""
+        self._newer.pop(identity, None)
+        self._older.pop(identity, None)
