@@ -33,10 +33,8 @@ _LONGEST = 3_600.0  # seconds that a process's own answer counts, whatever it al
 _LEAST = 60.0  # seconds that an answer counts at least: connections begin after it
 
 # The most trustworthy first: asked for by the client and answered by a name server; answered; asked for alone; …
-_TRUST: dict[tuple[NameOrigin | None, bool], int] = {
-    ("sni", True): 0, ("http", True): 0, ("quic", True): 0, ("dns", True): 1,
-    ("sni", False): 2, ("quic", False): 2, ("http", False): 2, ("dns", False): 3, ("hosts", True): 4, ("ptr", True): 5,
-}  # fmt: skip
+_CONFIRMED: dict[NameOrigin | None, int] = {"sni": 0, "http": 0, "quic": 0, "dns": 1, "hosts": 4, "ptr": 5}
+_CLAIMED: dict[NameOrigin | None, int] = {"sni": 2, "quic": 2, "http": 2, "dns": 3}
 _LAST = 6  # no name to choose
 _SAID = frozenset({"sni", "http", "quic"})
 _OF_TLS = frozenset({"sni", "quic"})
@@ -259,7 +257,7 @@ def _best(names: tuple[Name, ...]) -> str | None:
     """Give the most trustworthy name."""
     best, rank = None, _LAST
     for one in names:
-        trust = _TRUST.get((one.origin, bool(one.confirmed)), _LAST)
+        trust = (_CONFIRMED if one.confirmed else _CLAIMED).get(one.origin, _LAST)
         if trust < rank:
             best, rank = one.name, trust
             if not trust:
