@@ -6,7 +6,7 @@ import stat
 from collections.abc import Collection
 from typing import Any
 
-_PIECE = 1 << 20
+_PIECE = 1 << 17
 
 
 def checksums(path: str, algorithms: Collection[str]) -> dict[str, str]:

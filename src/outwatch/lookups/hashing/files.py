@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from outwatch.model.records import ProgramFile
 
-_PIECE = 1 << 20
+_PIECE = 1 << 17
 _MOST_ROOTS = 4  # processes of one namespace that are tried: some may be shut into a folder
 _O_PATH: int = getattr(os, "O_PATH", 0)
 _CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)

@@ -1,7 +1,7 @@
 """What a package database says of a file, and how the databases are asked."""
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
@@ -11,6 +11,7 @@ from outwatch.model.records import PackageManager
 Algorithm = Literal["md5", "sha1", "sha256", "sha384", "sha512"]
 
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_PIECE = 1 << 17  # bytes
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -72,12 +73,27 @@ class Root:
 
 def read(path: str, most: int) -> bytes:
     """Read a file of a database; ``OSError`` as usual, ``DatabaseBroken`` if it has more than ``most`` bytes."""
+    return b"".join(_read(path, most))
+
+
+def pieces(path: str, most: int, end: bytes = b"\n") -> Iterator[bytes]:
+    """Read the same piece by piece, each but the last cut behind an ``end``: databases of many megabytes leave no trace in memory."""
+    left = b""
+    for data in _read(path, most):
+        whole, found, rest = (left + data).rpartition(end)
+        if found:
+            yield whole + found
+        left = rest
+    if left:
+        yield left
+
+
+def _read(path: str, most: int) -> Iterator[bytes]:
     descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW)
     with open(descriptor, "rb", buffering=0) as file:
-        pieces, left = [], most
-        while piece := file.read(min(left + 1, 1 << 20)):
-            pieces.append(piece)
-            left -= len(piece)
+        left = most
+        while data := file.read(min(left + 1, _PIECE)):
+            left -= len(data)
             if left < 0:
                 raise DatabaseBroken(f"{path}: larger than {most >> 20} MiB")
-        return b"".join(pieces)
+            yield data

@@ -7,9 +7,10 @@ gone through once for all paths that are asked for together, and nothing of them
 import os
 import re
 from collections.abc import Collection, Iterator
+from collections.abc import Set as AbstractSet
 
 from outwatch.guard.text import cleaned
-from outwatch.lookups.packages.claims import Claim, DatabaseBroken, Root, read
+from outwatch.lookups.packages.claims import Claim, DatabaseBroken, Root, pieces, read
 
 _FOLDER = "/var/lib/dpkg"
 _MOST_LIST = 32 << 20
@@ -50,15 +51,15 @@ class Dpkg:
                     wanted.setdefault(os.fsencode(spelling), []).append((path, None, None))
         owners: dict[str, tuple[str, bytes]] = {}
         for package in self._packages(paths):
-            for line in wanted.keys() & _lines(f"{self._info}/{package}.list"):
+            for line in _among(wanted.keys(), f"{self._info}/{package}.list"):
                 for path, only, never in wanted[line]:
                     name = package.partition(":")[0]
                     if (only is None or only == name) and never != name:
                         owners.setdefault(path, (package, line))
             if len(owners) == len(paths):
                 break
-        status = read(self._root.at(f"{_FOLDER}/status"), _MOST_STATUS) if owners else b""
-        return {path: self._claim(package, line, status) for path, (package, line) in owners.items()}
+        versions = _versions(self._root.at(f"{_FOLDER}/status"), {package for package, _ in owners.values()}) if owners else {}
+        return {path: self._claim(package, line, versions.get(package)) for path, (package, line) in owners.items()}
 
     def _packages(self, paths: Collection[str]) -> Iterator[str]:
         """Yield packages with a list, first those that are called like one of the programs."""
@@ -69,26 +70,28 @@ class Dpkg:
         found = sorted(entry.removesuffix(".list") for entry in os.listdir(self._info) if entry.endswith(".list"))
         yield from (package for package in found[:_MOST_LISTS] if package not in tried)
 
-    def _claim(self, package: str, line: bytes, status: bytes) -> Claim:
-        name, _, architecture = package.partition(":")
+    def _claim(self, package: str, line: bytes, version: str | None) -> Claim:
         digest = self._digest(package, line)
         return Claim(
             manager="dpkg",
-            name=cleaned(name, 256),
-            version=_version(status, name, architecture),
+            name=cleaned(package.partition(":")[0], 256),
+            version=version,
             algorithm="md5" if digest else None,
             digest=digest,
         )
 
     def _digest(self, package: str, line: bytes) -> str | None:
         """Find the checksum of a file: ``d41d8cd98f00b204e9800998ecf8427e  usr/bin/tool``."""
+        ends = b"  " + line.removeprefix(b"/") + b"\n"
         try:
-            sums = b"\n" + read(f"{self._info}/{package}.md5sums", _MOST_LIST)
+            for piece in pieces(f"{self._info}/{package}.md5sums", _MOST_LIST):
+                at = piece.find(ends)
+                if at >= 0:
+                    digest = piece[piece.rfind(b"\n", 0, at) + 1 : at]
+                    return digest.decode("ascii") if _MD5.match(digest) else None
         except OSError:
-            return None
-        at = sums.find(b"  " + line.removeprefix(b"/") + b"\n")
-        digest = sums[sums.rfind(b"\n", 0, at) + 1 : at] if at > 0 else b""
-        return digest.decode("ascii") if _MD5.match(digest) else None
+            pass
+        return None
 
     def _diversions(self) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
         """Give who diverted each path, and for each place that a file was moved to, whence and by whom; ``:`` is the administrator."""
@@ -100,20 +103,28 @@ class Dpkg:
         return {old: by for old, _, by in triples}, {new: (old, by) for old, new, by in triples}
 
 
-def _lines(path: str) -> set[bytes]:
-    """Read a list; one that has gone since the folder was read has no lines."""
+def _among(wanted: AbstractSet[bytes], path: str) -> set[bytes]:
+    """Give the lines of a list that are wanted; one that has gone since the folder was read has none."""
+    found: set[bytes] = set()
     try:
-        return set(read(path, _MOST_LIST).split(b"\n"))
+        for piece in pieces(path, _MOST_LIST):
+            found |= wanted & set(piece.split(b"\n"))
     except FileNotFoundError:
-        return set()
+        pass
+    return found
 
 
-def _version(status: bytes, name: str, architecture: str) -> str | None:
-    """Find the version of an installed package; its paragraphs are those of deb-control(5)."""
-    for found in re.finditer(rb"^Package: " + re.escape(name.encode()) + rb"$", status, re.MULTILINE):
-        end = status.find(b"\n\n", found.start())
-        paragraph = status[found.start() : end if end >= 0 else len(status)].decode("utf-8", "backslashreplace")
-        fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and not line.startswith(" "))
-        if fields.get("Status", "").endswith(" installed") and architecture in {"", fields.get("Architecture")}:
-            return cleaned(fields["Version"], 256) if fields.get("Version") else None
-    return None
+def _versions(path: str, packages: AbstractSet[str]) -> dict[str, str | None]:
+    """Find the versions of installed packages; their paragraphs are those of deb-control(5)."""
+    found: dict[str, str | None] = {}
+    for piece in pieces(path, _MOST_STATUS, b"\n\n"):
+        for package in packages - found.keys():
+            name, _, architecture = package.partition(":")
+            for at in re.finditer(rb"^Package: " + re.escape(name.encode()) + rb"$", piece, re.MULTILINE):
+                end = piece.find(b"\n\n", at.start())
+                paragraph = piece[at.start() : end if end >= 0 else len(piece)].decode("utf-8", "backslashreplace")
+                fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and not line.startswith(" "))
+                if fields.get("Status", "").endswith(" installed") and architecture in {"", fields.get("Architecture")}:
+                    found[package] = cleaned(fields["Version"], 256) if fields.get("Version") else None
+                    break
+    return found

@@ -42,6 +42,16 @@ def test_a_path_that_no_list_has_belongs_to_nobody(tmp_path: Path, path: str) ->
     assert of_dpkg(tmp_path, path) is None
 
 
+@pytest.mark.parametrize("piece", [1, 2, 7, 33, 64, 100])
+def test_what_is_cut_anywhere_is_put_together_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr("outwatch.lookups.packages.claims._PIECE", piece)
+    dpkg(tmp_path, "other", {"/usr/bin/other": b"x", "/usr/bin/tool.1": b"z"}, version="9")
+    dpkg(tmp_path, "tools", {"/usr/bin/before": b"b", "/usr/bin/tool": TOOL, "/usr/bin/tool2": b"y"}, version="2:1.5-3+deb12u1")
+    dpkg(tmp_path, "tool-extras", {"/usr/share/tool": b"x"}, version="7")
+    assert of_dpkg(tmp_path) == Claim("dpkg", "tools", "2:1.5-3+deb12u1", "md5", MD5)
+    assert of_dpkg(tmp_path, "/usr/bin/too") is None
+
+
 def test_many_paths_are_answered_together(tmp_path: Path) -> None:
     for number in range(20):
         dpkg(tmp_path, f"p{number}", {f"/usr/bin/t{number}": b"%d" % number})
