@@ -24,7 +24,7 @@ class Handoff:
     What is handed over to a full queue after the end is counted as lost.
     """
 
-    def __init__(self, health: Health, *, capacity: int = 8_192) -> None:
+    def __init__(self, health: Health, *, capacity: int = 4_096) -> None:
         """Hold at most ``capacity`` observations."""
         self._health = health
         self._capacity = capacity
