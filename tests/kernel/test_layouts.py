@@ -58,7 +58,7 @@ def unpacked(name: str) -> dict[str, int]:
     """Give at which byte the decoder finds each value of a structure."""
     form, names = {**UNPACKED, **OF_MAPS}[name]
     codes = [(int(count or 1), code) for count, code in re.findall(r"(\d*)([A-Za-z])", form.format)]
-    single = [f"{count}s" if code == "s" else code for count, code in codes for _ in range(1 if code == "s" else count)]
+    single = [f"{count}{code}" if code in "sx" else code for count, code in codes for _ in range(1 if code in "sx" else count)]
     assert len(single) == len(names)
     return {one: struct.calcsize("<" + "".join(single[:at])) for at, one in enumerate(names)}
 
@@ -108,7 +108,7 @@ def test_the_decoder_reads_each_field_where_a_compiler_puts_it(name: str, tmp_pa
     members = {one.split()[0]: int(one.split()[1]) for one in said[:-1]}
     compare(name, Structure(int(said[-1]), members))
     codes = {"B": 1, "H": 2, "I": 4, "Q": 8}
-    sizes = [codes.get(one[-1]) or int(one[:-1]) for one in re.findall(r"\d*s|[BHIQ]", spelled(UNPACKED[name][0]))]
+    sizes = [codes.get(one[-1]) or int(one[:-1]) for one in re.findall(r"\d*[sx]|[BHIQ]", spelled(UNPACKED[name][0]))]
     assert sum(sizes) == UNPACKED[name][0].size  # nothing in between is padding
 
 

@@ -116,12 +116,12 @@ def test_what_the_user_switches_off_is_not_loaded(kernel: Kernel) -> None:
     hooks = Hooks(4096, without=("sharing",), storm=0)
     assert hooks.off == {"sharing": "switched off", "storms": "switched off"}
     assert not {"socket_sent", "socket_received", "burst_totals"} & set(kernel.loaded[0].programs)
-    assert struct.unpack("=4I", kernel.loaded[0].settings) == (0, 0, 1, 0)
+    assert struct.unpack("=4IQ", kernel.loaded[0].settings) == (0, 0, 1, 0, 1024)
 
 
 def test_without_names_no_bytes_of_connections_are_copied(kernel: Kernel) -> None:
     Hooks(4096, names=False)
-    assert struct.unpack("=4I", kernel.loaded[0].settings) == (2000, 0, 0, 0)
+    assert struct.unpack("=4IQ", kernel.loaded[0].settings) == (2000, 0, 0, 0, 1024)
 
 
 def test_a_single_look_loads_no_more_than_it_needs(kernel: Kernel) -> None:

@@ -16,8 +16,8 @@ from outwatch.model.records import Host, Observation
 class EbpfConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``ring_kib``: memory for what the kernel has seen and we have not read yet, a power of two.
 
-    Of connections of one process to one place, those beyond ``storm`` in a second are counted together (0: never). ``without``
-    names hooks that stay off.
+    Of connections of one process to one place, those beyond ``storm`` in a second are counted together (0: never), and beyond a sixteenth
+    of that while a storm lasts. ``without`` names hooks that stay off.
     """
 
     ring_kib: Annotated[int, msgspec.Meta(ge=4, le=1 << 20)] = 4096

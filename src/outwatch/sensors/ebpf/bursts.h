@@ -8,6 +8,7 @@
 #define RATES 32768
 #define SECOND_BITS 30    /* of nanoseconds: a little more than one second */
 #define STORM_SHORT 16    /* in place of settings.storm while the ring is more than half full */
+#define STORM_LASTS 16    /* what settings.storm is divided by in a second that follows on one with a storm */
 
 struct place {
 	u64 start;            /* of the process */
@@ -36,12 +37,20 @@ struct {
 	__type(value, struct gathered);
 } bursts SEC(".maps");
 
+/* How many in this second, and in the one before it. */
+struct pace {
+	u32 span;
+	u32 count;
+	u32 before;
+	u32 unused;
+};
+
 /* Places that share a cell are counted together a little earlier: no harm is done. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, RATES);
 	__type(key, u32);
-	__type(value, struct rate);
+	__type(value, struct pace);
 } rates SEC(".maps");
 
 static __always_inline void place_of(struct place *place, const struct flow *flow)
@@ -63,8 +72,8 @@ static __always_inline bool is_storm(const struct flow *flow)
 {
 	u64 mixed = flow->start ^ ((u64)flow->pid << 32) ^ flow->netns;
 	struct place place;
-	struct rate *rate;
-	u32 cell, most;
+	struct pace *pace;
+	u32 cell, most, span, count;
 
 	if (!settings.storm || flow->head.flags & FLAG_EXISTING)
 		return 0;
@@ -72,9 +81,18 @@ static __always_inline bool is_storm(const struct flow *flow)
 	mixed = (mixed ^ place.address[0]) * 0x9e3779b97f4a7c15ULL;
 	mixed = (mixed ^ (mixed >> 29) ^ place.address[1] ^ ((u64)place.port << 16) ^ place.flags) * 0xbf58476d1ce4e5b9ULL;
 	cell = (mixed >> 40) % RATES;
-	rate = bpf_map_lookup_elem(&rates, &cell);
-	most = fill() == 2 ? STORM_SHORT : settings.storm;
-	return rate && one_more(rate, bpf_ktime_get_boot_ns() >> SECOND_BITS) > most;
+	pace = bpf_map_lookup_elem(&rates, &cell);
+	if (!pace)
+		return 0;
+	span = flow->head.time >> SECOND_BITS;
+	if (pace->span != span) {
+		pace->before = pace->span + 1 == span ? pace->count : 0;
+		pace->span = span;
+		pace->count = 0;
+	}
+	most = pace->before > settings.storm ? settings.storm / STORM_LASTS : settings.storm;
+	count = ++pace->count;
+	return count > most || (count > STORM_SHORT && fill() == 2);
 }
 
 /* Count a connection that is over with the others like it; false if there is no room for another kind of them. */

@@ -33,7 +33,8 @@ const volatile struct {
 	u32 once;             /* nothing is to be followed: sockets need no notes */
 	u32 names;            /* copy bytes in which names stand */
 	u32 unused;
-} settings = { 2000, 0, 1, 0 };
+	u64 quarter;          /* of the ring, in bytes */
+} settings = { 2000, 0, 1, 1 << 20 };
 
 #include "told.h"
 #include "owners.h"

@@ -50,9 +50,9 @@ struct {
 /* In quarters. */
 static __always_inline u64 fill(void)
 {
-	u64 quarter = bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE) / 4, used = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+	u64 used = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
 
-	return used > 2 * quarter ? 2 : used > quarter;
+	return used > 2 * settings.quarter ? 2 : used > settings.quarter;
 }
 
 static __always_inline void say(void *record, u32 size, u32 kind, u32 uid)
