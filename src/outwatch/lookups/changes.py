@@ -23,8 +23,8 @@ from outwatch.engine.health import Health
 from outwatch.engine.sqlite import opened
 from outwatch.errors import LookupFailed, StoreError
 from outwatch.guard.checksums import checksums
-from outwatch.lookups.programs import Program, program_of
 from outwatch.model.interfaces import PackageOwners, Part, PartConfig
+from outwatch.model.programs import Program, program_of
 from outwatch.model.records import Changed, Connection
 
 _FILE = "executables.sqlite"

@@ -1,6 +1,11 @@
-"""Which programs run what they are given: their own path says nothing about what they do."""
+"""Programs: by path and checksum, and those that run what they are given, whose own path says nothing about what they do."""
 
+import os
 import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from outwatch.model.records import Connection
 
 # Families that also come with a "w" behind their name, for Windows: without a console.
 _WINDOWED = "python|pypy|perl|ruby|node|nodejs|php|lua|luajit|java|dotnet|mono|wine|rscript|julia|guile|racket|groovy|scala|kotlin"
@@ -20,6 +25,31 @@ _RUNS = re.compile(rf" ({_KINDS}):")
 _NAMED = re.compile(r"(?:(?:script|jar|class):/|code:[0-9a-f]{16}\Z)")
 _PLACELESS = ("memfd:", "deleted:", "replaced:", "other_namespace:")  # how a subject begins that has no path of its own
 _DIGITS = 16  # of a checksum
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_REMEMBERED = 4_000
+
+
+class Program(NamedTuple):
+    """A path, and the SHA-256 of what runs under it."""
+
+    path: str
+    sha256: str
+
+
+def program_of(connection: Connection) -> Program | None:
+    """Give a connection's program, if its path leads to the very file that runs.
+
+    ``None`` if something is odd about that (``outwatch.executable``), or the checksum is not known.
+    """
+    process = connection.process
+    if process is None or process.hash is None or connection.outwatch.executable is not None:
+        return None
+    return _program(process.executable or "", process.hash.sha256 or "")
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _program(path: str, digest: str) -> Program | None:
+    return Program(path, digest) if os.path.isabs(path) and _SHA256.match(digest) else None
 
 
 def family(program: str) -> str | None:

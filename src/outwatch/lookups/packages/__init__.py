@@ -22,8 +22,8 @@ from outwatch.lookups.packages.claims import Claim, Database, DatabaseBroken, Ro
 from outwatch.lookups.packages.dpkg import Dpkg
 from outwatch.lookups.packages.pacman import Pacman
 from outwatch.lookups.packages.rpm import Rpm
-from outwatch.lookups.programs import Program, program_of
 from outwatch.model.interfaces import Part, PartConfig
+from outwatch.model.programs import Program, program_of
 from outwatch.model.records import Connection, Package
 
 _REMEMBERED = 4_000
