@@ -340,8 +340,7 @@ class App:
         """Keep the last picture for ``explain``; that it can't be kept is told and changes nothing else."""
         try:
             folder = private_folder(self.config.state_dir)
-            lines = b"".join(wire.encode(record) + b"\n" for record in records[:_MOST_SAVED])
-            write_atomic(folder / LAST_SCAN, lines)
+            write_atomic(folder / LAST_SCAN, wire.encode_lines(records[:_MOST_SAVED]))
         except OutwatchError as error:
             self.health.tell(f"the picture is not kept for outwatch explain: {error}")
 

@@ -31,6 +31,7 @@ _RAW_RANGES = (
     "\x7f\x9f\u061c\u061c\u180e\u180e\u200b\u200f\u2028\u202e\u2060\u2069\ufeff\ufeff\ufff9\ufffb\U000e0000\U000e007f"  # first, last
 )
 _RAW = re.compile(f"[{''.join(f'{first}-{last}' for first, last in zip(_RAW_RANGES[::2], _RAW_RANGES[1::2], strict=True))}]")
+_PLAIN = bytes(range(0x7F))
 _TEXT_LIMIT = MOST
 _TOGETHER = 256  # records that are written in one go
 
@@ -68,10 +69,7 @@ def encode(record: Record) -> bytes:
                 line = _WHOLE_SECOND.sub(rb'\1.000000Z"', line)
     except UnicodeEncodeError:
         line = _encode_slowly(record)
-    if line.isascii() and b"\x7f" not in line:
-        return line
-    text = line.decode("utf-8")
-    return text.translate(_escapes()).encode("utf-8") if _RAW.search(text) else line
+    return line if _is_harmless(line) else line.decode("utf-8").translate(_escapes()).encode("utf-8")
 
 
 def encode_lines(records: Sequence[Record]) -> bytes:
@@ -80,11 +78,18 @@ def encode_lines(records: Sequence[Record]) -> bytes:
     try:
         if not any(_need(record, checked) for record in records):
             lines = _encoder.encode_lines(records)
-            if lines.isascii() and b"\x7f" not in lines:
+            if _is_harmless(lines):
                 return lines
     except UnicodeEncodeError:
         pass
     return b"".join([encode(record) + b"\n" for record in records])
+
+
+def _is_harmless(line: bytes) -> bool:
+    """Tell whether nothing in valid UTF-8 must be escaped."""
+    if line.isascii():
+        return b"\x7f" not in line
+    return not _RAW.search(line.translate(None, _PLAIN).decode("utf-8"))  # of what is not plain there is little
 
 
 def document(records: Iterable[Record], summary: Summary) -> bytes:
