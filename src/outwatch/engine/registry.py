@@ -7,7 +7,8 @@ same object under the entry point group ``outwatch.detectors``, ``outwatch.enric
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from inspect import signature
 from typing import Any, Literal, TypeVar
 
@@ -32,17 +33,28 @@ def part(room: Room, module: str) -> Part | None:
 def parts(room: Room, failed: Callable[[str, BaseException], None]) -> list[Part]:
     """Import all parts of a room, then those that other packages offer; one that can't be imported is told to ``failed``."""
     found = {one.name: one for name in names(room) if (one := part(room, name)) is not None}
-    for point in entry_points(group=f"outwatch.{room}"):
+    for point in offered(f"outwatch.{room}"):
         try:
-            offered = point.load()
+            theirs = point.load()
         except Exception as error:  # noqa: BLE001 - the fence around other people's packages
             failed(point.name, error)
             continue
-        if isinstance(offered, Part):
-            found.setdefault(offered.name, offered)
+        if isinstance(theirs, Part):
+            found.setdefault(theirs.name, theirs)
         else:
             failed(point.name, TypeError("its entry point is no outwatch Part"))
     return list(found.values())
+
+
+def offered(group: str) -> EntryPoints:
+    """List what installed packages offer in a group of entry points."""
+    found: EntryPoints = _all_offered().select(group=group)
+    return found
+
+
+@cache
+def _all_offered() -> Any:  # of another type in Python 3.11 than later
+    return entry_points()  # reads a file of every package
 
 
 def in_order(found: Iterable[tuple[Part, _Settings]]) -> list[tuple[Part, _Settings]]:

@@ -25,9 +25,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, **offered: object) -> None:
                 raise self.value
             return self.value
 
-    monkeypatch.setattr(
-        registry, "entry_points", lambda group: [Point(*one) for one in offered.items()] if group.endswith("detectors") else []
-    )
+    monkeypatch.setattr(registry, "offered", lambda group: [Point(*one) for one in offered.items()] if group.endswith("detectors") else [])
 
 
 def collect(room: Room = "detectors") -> tuple[dict[str, Part], dict[str, BaseException]]:
@@ -80,7 +78,7 @@ def test_a_part_of_another_package_that_is_broken_is_named_and_left_out(monkeypa
 
 def test_an_entry_point_that_leads_nowhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint(name="lost", value="no_such_module_anywhere:PART", group="outwatch.detectors")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    monkeypatch.setattr(registry, "offered", lambda group: [point])
     _parts, failed = collect()
     assert isinstance(failed["lost"], ModuleNotFoundError)
 
