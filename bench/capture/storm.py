@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 
 from capture.lab import PROGRAMS, Lab, laboratory
 from capture.rivals import Printing, with_tracefs
@@ -89,17 +89,19 @@ def watched(lab: Lab, name: str, loops: Sequence[Loop], bounds: Bounds) -> Watch
 
 
 def saturate(lab: Lab, seconds: int, rounds: int, bounds: Bounds) -> None:
-    """Storms with and without outwatch in turn."""
+    """Storms with and without outwatch in turn: one with it is held against those before and after it, for machines change their pace."""
     ratios, by_cost, costs = [], [], []
+    before = storm(lab, pair(seconds))
     for number in range(rounds):
-        alone = storm(lab, pair(seconds))
-        without = rate(alone)
         found = watched(lab, f"storm {number + 1}", pair(seconds), bounds)
+        after = storm(lab, pair(seconds))
+        without, alone = mean([rate(before), rate(after)]), mean([cost(before), cost(after)])
         ratios.append(rate(found.made) / without)
-        by_cost.append(cost(alone) / (cost(found.made) + found.each))
+        by_cost.append(alone / (cost(found.made) + found.each))
         costs.append(found.each)
-        print(f"      {without:,.0f} connections a second without, {rate(found.made):,.0f} with outwatch")
-        print(f"      µs a connection: {cost(alone):.2f}; with outwatch {cost(found.made):.2f}, and its own {found.each:.2f}")
+        print(f"      {rate(before):,.0f} and {rate(after):,.0f} connections a second without, {rate(found.made):,.0f} with outwatch")
+        print(f"      µs a connection: {alone:.2f}; with outwatch {cost(found.made):.2f}, and its own {found.each:.2f}")
+        before = after
     bounds.at_least_of("throughput with outwatch / without", median(ratios), LEAST_THROUGHPUT, "times")
     print(f"      the same by processor time, which others on this machine disturb less: {median(by_cost):.3f} times")
     bounds.at_most("processor time of outwatch in a storm", median(costs), MOST_MICROSECONDS, "µs a connection")
