@@ -6,6 +6,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from outwatch.model import wire
 from outwatch.model.records import (
@@ -146,3 +149,25 @@ def test_the_summary_says_its_numbers_also_when_they_are_zero_and_shares_none_of
     assert as_json(first)["lost"] == {}
     first.lost["ring"] = 1
     assert second.lost == {}
+
+
+_TIMES = [FULL, WHOLE, datetime(2025, 7, 10, tzinfo=timezone(timedelta(hours=2)))]
+_SHARED = [Process(pid=number, start=when, args=("tool", "…")) for number, when in enumerate(_TIMES)]
+_TEXTS = ["tool", "t\u00f6\u00f6l \u2026", "\udc80 lone", "\u202e hidden", "\x7f", "line\u2028break", "\x9b", ""]
+
+
+def _record(process: Process, above: Process | None, when: datetime, text: str) -> Connection:
+    return Connection(id="a", timestamp=when, process=replace(process, parent=above), destination=Destination(domain=text))
+
+
+def _sharing(process: Process) -> Connection:
+    return Connection(id="b", timestamp=FULL, process=process)
+
+
+_PROCESS = st.sampled_from(_SHARED)
+_ANY = st.builds(_record, _PROCESS, st.none() | _PROCESS, st.sampled_from(_TIMES), st.sampled_from(_TEXTS)) | st.builds(_sharing, _PROCESS)
+
+
+@given(st.lists(_ANY, max_size=6))
+def test_many_lines_are_those_of_each_record(records: list[Connection]) -> None:
+    assert wire.encode_lines(records) == b"".join(wire.encode(one) + b"\n" for one in records)

@@ -290,3 +290,21 @@ def test_no_record_however_broken_stops_the_sensor(records: list[bytes]) -> None
     sensor._raw.extend(records)
     sensor._take()
     assert len(sensor._connections.changed()) + sensor._broken <= len(records)
+
+
+@pytest.mark.parametrize(
+    ("before", "changes", "wanted"),
+    [
+        (50, 0, 50),
+        (400, 0, 50),
+        (400, 99, 50),
+        (50, 100, 400),
+        (50, 200, 200),
+        (200, 400, 400),
+        (400, 800, 400),
+        (400, 6400, 50),
+        (50, 100_000, 50),
+    ],
+)
+def test_rare_changes_are_read_soon_and_many_together(before: int, changes: int, wanted: int) -> None:
+    assert module._patience(before, changes) == wanted
