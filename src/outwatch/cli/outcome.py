@@ -15,7 +15,6 @@ from outwatch.views.terminal.words import is_hidden, visible
 
 SPELLINGS = {"jsonl": wire.encode_lines, "plain": plain_lines}
 """The output modes that print records as they come, and what spells them."""
-_TOGETHER = 256
 
 
 def prepared(common: Common, request: Request) -> Request:
@@ -46,8 +45,7 @@ def print_outcome(common: Common, outcome: Outcome) -> None:
     if common.mode == "json":
         out.write(wire.document(records, outcome.summary) + b"\n")
     else:
-        for start in range(0, len(records), _TOGETHER):
-            out.write(SPELLINGS[common.mode](records[start : start + _TOGETHER]))
+        out.writelines(map(SPELLINGS[common.mode], wire.together(records)))
         out.write((wire.encode(outcome.summary) if common.mode == "jsonl" else plain_summary(outcome.summary, hidden)) + b"\n")
     out.flush()
 

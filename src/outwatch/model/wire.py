@@ -101,15 +101,15 @@ def document_pieces(records: Iterable[Record], summary: Summary) -> Iterator[byt
     """Yield the same document piece by piece."""
     yield b'{"schema":"outwatch/1","records":[\n'
     between = b""
-    for some in _together(records):
+    for some in together(records):
         # No line break stands raw within a line.
         yield between + encode_lines(some)[:-1].replace(b"\n", b",\n")
         between = b",\n"
     yield b'\n],"summary":' + encode(summary) + b"}"
 
 
-def _together(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Yield records some at a time."""
+def together(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Yield records some at a time, for ``encode_lines``: a whole picture in one piece would take its size in memory again."""
     rest = iter(records)
     while some := list(islice(rest, _TOGETHER)):
         yield some

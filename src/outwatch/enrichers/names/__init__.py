@@ -208,9 +208,7 @@ class Names:
         found = any(one.is_trusted and one.name == name and now - one.since <= _LONGEST for one in own)
         if not found:
             local = f"{connection.network.namespace or self._home} {ip}"
-            found = any(
-                one.name == name and now <= one.until for one in (*(self._trusted.get(ip) or ()), *(self._trusted.get(local) or ()))
-            )
+            found = any(one.name == name and now <= one.until for one in (*self._trusted.get(ip), *self._trusted.get(local)))
         if found:
             join.confirmed = (*join.confirmed, said)
         return found

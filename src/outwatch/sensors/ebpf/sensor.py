@@ -29,10 +29,8 @@ assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, whi
 
 _PAUSE = 0.05  # seconds between two times of reading, while there is something to read
 _POLL, _LONGEST_POLL = 50, 400  # milliseconds; the kernel wakes us earlier when a quarter of the ring is full
-_MANY, _ENOUGH = (
-    100,
-    800,
-)  # changes in one batch from which on we wait for more, and how many are to come together: that costs less for each
+_MANY = 100  # changes in one batch from which on we wait for more …
+_ENOUGH = 800  # … until so many come together: that costs less for each
 _TOTALS_EVERY = 2.0  # seconds
 _LAYERS = ("kernel ring", "kernel map", "kernel program")
 _SECOND = 1_000_000_000
