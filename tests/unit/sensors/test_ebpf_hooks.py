@@ -69,7 +69,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 def test_everything_is_on_where_the_kernel_has_everything(kernel: Kernel) -> None:
     assert Hooks(4096).blind() == []
     assert {"tcp_held", "packet_in", "socket_sent", "process_exec"} <= set(kernel.loaded[0].attached)
-    assert kernel.loaded[0].iterators == ["existing", "totals", "running", "talk_totals", "burst_totals"]
+    assert kernel.loaded[0].iterators == ["existing", "stream_totals", "running", "datagram_totals", "talk_totals", "burst_totals"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_hook_that_can_not_be_attached_is_off_and_said(kernel: Kernel) -> None
     kernel.refused = {"packet_out"}
     hooks = Hooks(4096)
     assert hooks.off == {"datagrams": "packet_out can't be attached"}
-    assert hooks.blind() == ["UDP, ICMP, SCTP and raw sockets are not seen (packet_out can't be attached)"]
+    assert hooks.blind() == ["UDP, ICMP, SCTP and raw sockets are not seen, nor who accepts connections (packet_out can't be attached)"]
     assert "talk_totals" not in kernel.loaded[0].iterators
 
 

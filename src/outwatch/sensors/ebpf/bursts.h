@@ -68,23 +68,21 @@ static __always_inline void place_of(struct place *place, const struct flow *flo
 }
 
 /* Tell whether there have been so many like this one in this second that it is not told by itself. */
-static __always_inline bool is_storm(const struct flow *flow)
+static __always_inline bool is_storm(const struct place *place)
 {
-	u64 mixed = flow->start ^ ((u64)flow->pid << 32) ^ flow->netns;
-	struct place place;
+	u64 mixed = place->start ^ ((u64)place->pid << 32) ^ place->netns;
 	struct pace *pace;
 	u32 cell, most, span, count;
 
-	if (!settings.storm || flow->head.flags & FLAG_EXISTING)
+	if (!settings.storm)
 		return 0;
-	place_of(&place, flow);
-	mixed = (mixed ^ place.address[0]) * 0x9e3779b97f4a7c15ULL;
-	mixed = (mixed ^ (mixed >> 29) ^ place.address[1] ^ ((u64)place.port << 16) ^ place.flags) * 0xbf58476d1ce4e5b9ULL;
+	mixed = (mixed ^ place->address[0]) * 0x9e3779b97f4a7c15ULL;
+	mixed = (mixed ^ (mixed >> 29) ^ place->address[1] ^ ((u64)place->port << 16) ^ place->flags) * 0xbf58476d1ce4e5b9ULL;
 	cell = (mixed >> 40) % RATES;
 	pace = bpf_map_lookup_elem(&rates, &cell);
 	if (!pace)
 		return 0;
-	span = flow->head.time >> SECOND_BITS;
+	span = bpf_ktime_get_boot_ns() >> SECOND_BITS;
 	if (pace->span != span) {
 		pace->before = pace->span + 1 == span ? pace->count : 0;
 		pace->span = span;
@@ -95,27 +93,31 @@ static __always_inline bool is_storm(const struct flow *flow)
 	return count > most || (count > STORM_SHORT && fill() == 2);
 }
 
-/* Count a connection that is over with the others like it; false if there is no room for another kind of them. */
-static __always_inline bool gather(const struct flow *flow)
+/* Count a connection that is over with the others like it; false if it would be the first of them. */
+static __always_inline bool gather_more(const struct place *place, u64 sent, u64 received)
 {
-	struct gathered *burst, fresh = {};
-	struct place place;
+	struct gathered *burst = bpf_map_lookup_elem(&bursts, place);
 
-	place_of(&place, flow);
-	burst = bpf_map_lookup_elem(&bursts, &place);
-	if (!burst) {
-		fresh.flow = *flow;
-		fresh.flow.sent = fresh.flow.received = 0;
-		bpf_map_update_elem(&bursts, &place, &fresh, BPF_NOEXIST);  /* another processor may have been here before */
-		burst = bpf_map_lookup_elem(&bursts, &place);
-		if (!burst)
-			return 0;
-	}
+	if (!burst)
+		return 0;
 	__sync_fetch_and_add(&burst->count, 1);
-	__sync_fetch_and_add(&burst->flow.sent, flow->sent);
-	__sync_fetch_and_add(&burst->flow.received, flow->received);
-	burst->last = flow->head.time;
+	__sync_fetch_and_add(&burst->flow.sent, sent);
+	__sync_fetch_and_add(&burst->flow.received, received);
+	burst->last = bpf_ktime_get_boot_ns();
 	return 1;
+}
+
+/* The same for any; false if there is no room for another kind of them. */
+static __noinline bool gather(const struct place *place, const struct flow *flow)
+{
+	struct gathered fresh = {};
+
+	if (gather_more(place, flow->sent, flow->received))
+		return 1;
+	fresh.flow = *flow;
+	fresh.flow.sent = fresh.flow.received = 0;
+	bpf_map_update_elem(&bursts, place, &fresh, BPF_NOEXIST);  /* another processor may have been here before */
+	return gather_more(place, flow->sent, flow->received);
 }
 
 #endif

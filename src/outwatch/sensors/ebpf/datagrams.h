@@ -21,20 +21,12 @@ struct {
 /* Write what is known of a flow of datagrams. */
 static __always_inline void datagrams(struct flow *flow, const struct owner *owner, struct bpf_sock *sk, const u64 *peer, u16 port, u8 kind)
 {
-	begin(&flow->head, sizeof(*flow), kind);
-	flow->head.flags = owner->flags;
-	flow->id = flow->socket = owner->id;
-	flow->start = owner->start;
-	flow->cgroup = owner->cgroup;
-	flow->pid = owner->pid;
-	flow->uid = owner->uid;
-	flow->netns = owner->netns;
+	begin_flow(flow, &owner->who, kind);
 	flow->family = owner->family;
 	flow->protocol = sk->protocol;
 	flow->type = sk->type;
 	flow->remote_port = port;
 	__builtin_memcpy(flow->remote, peer, 16);
-	__builtin_memcpy(flow->comm, owner->comm, 16);
 }
 
 #define PATIENCE 512      /* looks whether the other processor is done */
@@ -51,6 +43,7 @@ static __noinline void count_packet(struct __sk_buff *skb, bool out)
 	struct owner *owner;
 	struct flow flow = {};
 	struct peer key = {};
+	struct place place;
 	struct talk *talk, fresh = {};
 	u8 here[16] = {}, first;
 	u32 headers, size;
@@ -62,7 +55,10 @@ static __noinline void count_packet(struct __sk_buff *skb, bool out)
 	if (!sk)
 		return;
 	if (is_stream(sk->type, sk->protocol)) {
-		stream_names(skb, sk, out);
+		if (sk->state == TCP_LISTEN)
+			is_called(sk);
+		else
+			stream_names(skb, sk, out);
 		return;
 	}
 	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
@@ -100,13 +96,14 @@ static __noinline void count_packet(struct __sk_buff *skb, bool out)
 		owner->peer[0] = key.address[0];
 		owner->peer[1] = key.address[1];
 		if (!out)
-			owner->flags |= FLAG_INGRESS;
+			owner->who.flags |= FLAG_INGRESS;
 		__sync_fetch_and_add(&owner->answered, 1);
 		datagrams(&flow, owner, sk, key.address, port, EVENT_OPEN);
 		flow.local_port = sk->src_port;
 		__builtin_memcpy(flow.local, here, 16);
-		owner->folded = is_storm(&flow);
-		if (!owner->folded)
+		place_of(&place, &flow);
+		owner->fold.folded = is_storm(&place);
+		if (!owner->fold.folded)
 			say(&flow, sizeof(flow), EVENT_OPEN, flow.uid);
 	}
 	if (!*(volatile u32 *)&owner->answered) {
@@ -116,11 +113,11 @@ static __noinline void count_packet(struct __sk_buff *skb, bool out)
 			(void)*(volatile u32 *)&owner->answered;
 	}
 	if (owner->peer_port == port && owner->family == family && owner->peer[0] == key.address[0] && owner->peer[1] == key.address[1]) {
-		datagram_names(skb, sk, owner, owner->id, out ? &owner->named : NULL, owner->sent, &key, headers);
+		datagram_names(skb, sk, owner, owner->who.id, out ? &owner->named : NULL, owner->sent, &key, headers);
 		__sync_fetch_and_add(out ? &owner->sent : &owner->received, size);
 		return;
 	}
-	key.socket = owner->id;
+	key.socket = owner->who.id;
 	talk = bpf_map_lookup_elem(&talks, &key);
 	if (!talk) {
 		fresh.id = new_id();
@@ -132,7 +129,7 @@ static __noinline void count_packet(struct __sk_buff *skb, bool out)
 		flow.family = family;
 		flow.local_port = sk->src_port;
 		flow.id = fresh.id;
-		flow.head.flags = (owner->flags & FLAG_KERNEL) | (out ? 0 : FLAG_INGRESS);
+		flow.head.flags = (owner->who.flags & FLAG_KERNEL) | (out ? 0 : FLAG_INGRESS);
 		__builtin_memcpy(flow.local, here, 16);
 		say(&flow, sizeof(flow), EVENT_OPEN, flow.uid);
 		talk = bpf_map_lookup_elem(&talks, &key);
@@ -154,7 +151,7 @@ int socket_create(struct bpf_sock *ctx)
 		return 1;
 	owner = bpf_sk_storage_get(&owners, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (owner)
-		own(owner);
+		own(&owner->who, bpf_get_current_task_btf()->nsproxy->net_ns->ns.inum);
 	else
 		miss();
 	return 1;
@@ -165,6 +162,7 @@ int socket_release(struct bpf_sock *ctx)
 {
 	struct owner *owner;
 	struct flow flow = {};
+	struct place place;
 
 	if ((ctx->family != AF_INET && ctx->family != AF_INET6) || is_stream(ctx->type, ctx->protocol))
 		return 1;
@@ -174,9 +172,11 @@ int socket_release(struct bpf_sock *ctx)
 	datagrams(&flow, owner, ctx, owner->peer, owner->peer_port, EVENT_CLOSE);
 	flow.sent = owner->sent;
 	flow.received = owner->received;
-	if (!(keeps_folded(owner) && gather(&flow)))
+	place_of(&place, &flow);
+	owner->answered = 0;  /* before its end is told: nothing is told of it afterwards */
+	if (!(keeps_folded(&owner->fold) && gather(&place, &flow)))
 		say(&flow, sizeof(flow), EVENT_CLOSE, flow.uid);
-	owner->answered = owner->claimed = 0;
+	owner->claimed = 0;
 	return 1;
 }
 

@@ -39,13 +39,13 @@ class Hook(NamedTuple):
     to_cgroups: bool = False
 
 
-TCP = Hook("tcp", ("tcp_held", "tcp_free"), ("existing", "totals"))
+TCP = Hook("tcp", ("tcp_held", "tcp_free"), ("existing", "stream_totals"))
 PROCESSES = Hook("processes", ("process_exec", "process_fork", "process_exit"), ("running",))
 DATAGRAMS = Hook(
     "datagrams",
     ("socket_create", "socket_release", "packet_out", "packet_in", "addressed_4", "addressed_6"),
-    ("talk_totals",),
-    "UDP, ICMP, SCTP and raw sockets are not seen",
+    ("datagram_totals", "talk_totals"),
+    "UDP, ICMP, SCTP and raw sockets are not seen, nor who accepts connections",
     to_cgroups=True,
 )
 SHARING = Hook("sharing", ("socket_sent", "socket_received"), (), "AF_PACKET, and other processes that use somebody's socket, are not seen")
@@ -56,7 +56,8 @@ HOOKS = (TCP, PROCESSES, DATAGRAMS, SHARING, STORMS, GROUPS)
 
 _PICTURE = ("running", "existing")
 _OPTIONAL = (GROUPS, SHARING, STORMS, DATAGRAMS)
-_OVER = {"totals": "owners", "talk_totals": "talks", "burst_totals": "bursts"}  # the map that an iterator goes through
+_OVER = {"stream_totals": "streams", "datagram_totals": "owners", "talk_totals": "talks", "burst_totals": "bursts"}
+"""The map that an iterator goes through."""
 
 
 class Hooks:
@@ -157,7 +158,7 @@ class Hooks:
         """
         if last:
             self._object.update("ends", _NUMBER.pack(0), _NUMBER.pack(1))
-        for name in ("totals", "talk_totals"):
+        for name in ("stream_totals", "datagram_totals", "talk_totals"):
             for records in self._pieces(name, FLOW_SIZE):
                 yield from flows(records)
 

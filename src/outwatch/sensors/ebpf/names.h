@@ -83,14 +83,14 @@ static __noinline u32 beyond(struct __sk_buff *skb)
 }
 
 /* Say whose bytes these are. */
-static __always_inline void whose(struct name *name, const struct owner *owner, u64 id, const struct bpf_sock *sk, u16 what)
+static __always_inline void whose(struct name *name, const struct who *who, u64 id, const struct bpf_sock *sk, u16 what)
 {
 	begin(&name->head, 0, EVENT_NAME);
 	name->id = id;
-	name->start = owner->start;
-	name->pid = owner->pid;
-	name->uid = owner->uid;
-	name->netns = owner->netns;
+	name->start = who->start;
+	name->pid = who->pid;
+	name->uid = who->uid;
+	name->netns = who->netns;
 	name->protocol = sk->protocol;
 	name->local_port = sk->src_port;
 	name->what = what;
@@ -114,7 +114,7 @@ struct peer {
 static __always_inline void stream_names(struct __sk_buff *skb, struct bpf_sock *sk, bool out)
 {
 	struct name name = {};
-	struct owner *owner;
+	struct stream *stream;
 	struct bpf_tcp_sock *tcp;
 	u8 first, bits[2], said;  /* where the data begins, and flags (RFC 9293, 3.1) */
 	__be32 number;
@@ -123,8 +123,8 @@ static __always_inline void stream_names(struct __sk_buff *skb, struct bpf_sock 
 
 	if (!settings.names || (!out && !asks) || (out && asks))
 		return;
-	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
-	if (!owner || !owner->id || owner->named >= (asks ? ANSWERS : NAMED_ENOUGH) || owner->flags & (FLAG_INGRESS | FLAG_EXISTING))
+	stream = stream_of(sk);
+	if (!stream || !stream->who.id || stream->named >= (asks ? ANSWERS : NAMED_ENOUGH) || stream->who.flags & (FLAG_INGRESS | FLAG_EXISTING))
 		return;
 	if (bpf_skb_load_bytes(skb, 0, &first, 1))
 		return;
@@ -142,18 +142,18 @@ static __always_inline void stream_names(struct __sk_buff *skb, struct bpf_sock 
 	sequence = bpf_ntohl(number) + (bits[1] & SYN ? 1 : 0);  /* which takes a number itself */
 	if (!out && ((int)(sequence + (skb->len - at) - next) <= 0 || (int)(sequence - next) >= WINDOW))
 		return;
-	if (!owner->named)
-		owner->began = bits[1] & SYN ? sequence : out ? unanswered : next;
-	if (!asks && !owner->named && said != TLS_HANDSHAKE && (said < 'A' || said > 'Z')) {
-		owner->named = NAMED_ENOUGH;  /* neither TLS nor HTTP */
+	if (!stream->named)
+		stream->began = bits[1] & SYN ? sequence : out ? unanswered : next;
+	if (!asks && !stream->named && said != TLS_HANDSHAKE && (said < 'A' || said > 'Z')) {
+		stream->named = NAMED_ENOUGH;  /* neither TLS nor HTTP */
 		return;
 	}
-	owner->named++;
-	if (!asks && owner->named >= SEGMENTS)
-		owner->named = NAMED_ENOUGH;
-	whose(&name, owner, owner->id, sk, asks ? NAME_STREAM : NAME_CLIENT);
+	stream->named++;
+	if (!asks && stream->named >= SEGMENTS)
+		stream->named = NAMED_ENOUGH;
+	whose(&name, &stream->who, stream->who.id, sk, asks ? NAME_STREAM : NAME_CLIENT);
 	name.sequence = sequence;
-	name.began = owner->began;
+	name.began = stream->began;
 	name.remote_port = bpf_ntohs(sk->dst_port);
 	name.family = first >> 4 == 4 ? AF_INET : AF_INET6;
 	if (name.family == AF_INET)
@@ -196,7 +196,7 @@ static __always_inline void datagram_names(struct __sk_buff *skb, struct bpf_soc
 		++*named;
 		what = NAME_QUIC;
 	}
-	whose(&name, owner, id, sk, what);
+	whose(&name, &owner->who, id, sk, what);
 	name.remote_port = peer->port;
 	name.family = peer->family;
 	__builtin_memcpy(name.remote, peer->address, 16);

@@ -5,6 +5,22 @@ static __always_inline bool speaks(struct task_struct *task)
 	return task->pid == task->tgid || !BPF_CORE_READ(task, group_leader, mm);
 }
 
+/* Write the ends of a socket that is no stream. */
+static __always_inline void other_flow(struct flow *flow, const struct sock *sk, const struct owner *owner)
+{
+	flow->netns = netns_of(sk);
+	flow->family = owner->family;
+	flow->protocol = sk->sk_protocol;
+	flow->type = sk->sk_type;
+	flow->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	flow->remote_port = owner->peer_port;
+	if (sk->__sk_common.skc_family == AF_INET6)
+		bpf_probe_read_kernel(flow->local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+	else
+		*(u32 *)flow->local = sk->__sk_common.skc_rcv_saddr;
+	__builtin_memcpy(flow->remote, owner->peer, 16);
+}
+
 /* Apart from that of the ring: a program that is executed may come between. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -33,6 +49,63 @@ int running(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+/* Note a TCP socket that is there already, and write what is known of it; false if it is known, or none that is told. */
+static __always_inline bool existing_stream(struct flow *flow, struct sock *sk, struct task_struct *task, u64 inode)
+{
+	struct stream fresh = {};
+	u8 state = sk->__sk_common.skc_state;
+
+	if (state == TCP_CLOSE)
+		return 0;
+	fresh.who.id = settings.once ? inode : new_id();
+	held_by(&fresh.who, task, sk);
+	fresh.who.flags = FLAG_EXISTING;
+	fresh.named = NAMED_ENOUGH;
+	note_ends(&fresh, sk);
+	if (state == TCP_LISTEN) {
+		flow->head.flags = FLAG_LISTENS;
+	} else {
+		count_stream(flow, sk);
+		fresh.answered = state != TCP_SYN_SENT;
+		fresh.tried = 1;
+	}
+	if (!settings.once && !note_stream(sk, &fresh, BPF_NOEXIST))
+		return 0;
+	stream_flow(flow, &fresh, EVENT_TOTAL);
+	return 1;
+}
+
+/* The same for others. */
+static __always_inline bool existing_other(struct flow *flow, struct sock *sk, struct task_struct *task, u64 inode)
+{
+	struct owner *owner, noted = {};
+
+	if (settings.once) {
+		owner = &noted;
+		owner->who.id = inode;
+	} else {
+		owner = notes(sk);
+		if (!owner || owner->who.id)
+			return 0;
+		owner->who.id = new_id();
+	}
+	held_by(&owner->who, task, sk);
+	owner->named = NAMED_ENOUGH;
+	if (!sk->__sk_common.skc_dport)
+		return 0;
+	owner->answered = owner->claimed = 1;
+	owner->family = sk->__sk_common.skc_family;
+	owner->peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	if (owner->family == AF_INET6)
+		bpf_probe_read_kernel(owner->peer, 16, &sk->__sk_common.skc_v6_daddr);
+	else
+		bpf_probe_read_kernel(owner->peer, 4, &sk->__sk_common.skc_daddr);
+	flow->head.flags = FLAG_EXISTING;
+	begin_flow(flow, &owner->who, EVENT_TOTAL);
+	other_flow(flow, sk, owner);
+	return 1;
+}
+
 /* What there is already: each socket that some process holds is told once, and its owner noted. */
 SEC("iter/task_file")
 int existing(struct bpf_iter__task_file *ctx)
@@ -40,11 +113,11 @@ int existing(struct bpf_iter__task_file *ctx)
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct flow flow = {};
-	struct owner *owner, noted = {};
+	struct owner *owner;
 	struct socket *socket;
 	struct sock *sk;
 	u16 family;
-	u8 state;
+	bool stream;
 
 	if (!task || !file || !speaks(task))
 		return 0;
@@ -57,49 +130,19 @@ int existing(struct bpf_iter__task_file *ctx)
 	family = sk->__sk_common.skc_family;
 	if (family != AF_INET && family != AF_INET6)
 		return 0;
-	if (settings.once) {
-		owner = &noted;
-		owner->id = file->f_inode->i_ino;
+	stream = sk->sk_protocol == IPPROTO_TCP;
+	if (!(stream ? existing_stream(&flow, sk, task, file->f_inode->i_ino) : existing_other(&flow, sk, task, file->f_inode->i_ino)))
+		return 0;
+	if (!bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow)) || settings.once)
+		return 0;
+	/* No room: the kernel shows this socket again. */
+	if (stream) {
+		forget_stream(sk);
 	} else {
-		owner = notes(sk);
-		if (!owner || owner->id)
-			return 0;
-		owner->id = new_id();
+		owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
+		if (owner)
+			owner->who.id = 0;
 	}
-	owner->named = NAMED_ENOUGH;
-	owner->pid = task->tgid;
-	owner->start = task->group_leader->start_boottime;
-	owner->uid = task->cred->uid.val;
-	owner->flags = FLAG_EXISTING;
-	owner->netns = sk->__sk_common.skc_net.net->ns.inum;
-	bpf_probe_read_kernel(owner->comm, 16, task->comm);
-	state = sk->__sk_common.skc_state;
-	if (sk->sk_protocol == IPPROTO_TCP) {
-		if (state == TCP_LISTEN)
-			flow.head.flags = FLAG_LISTENS;
-		else if (state == TCP_CLOSE)
-			return 0;
-		if (state != TCP_LISTEN) {
-			count_stream(&flow, sk);
-			owner->answered = state != TCP_SYN_SENT;
-			owner->tried = 1;
-		}
-	} else {
-		owner->flags = 0;
-		if (!sk->__sk_common.skc_dport)
-			return 0;
-		owner->answered = owner->claimed = 1;
-		owner->family = family;
-		owner->peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
-		if (family == AF_INET6)
-			bpf_probe_read_kernel(owner->peer, 16, &sk->__sk_common.skc_v6_daddr);
-		else
-			bpf_probe_read_kernel(owner->peer, 4, &sk->__sk_common.skc_daddr);
-		flow.head.flags = FLAG_EXISTING;
-	}
-	head(&flow, sk, owner, EVENT_TOTAL);
-	if (bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow)))
-		owner->id = 0;  /* no room: the kernel shows this socket again */
 	return 0;
 }
 
@@ -113,56 +156,76 @@ struct {
 	__type(value, u32);
 } ends SEC(".maps");
 
-/* What every open connection has carried since it was told last. */
+/* Tell whether an open connection is told now: one that is counted with others is if it lives long, another if it has carried something
+ * that was not told.
+ */
+static __always_inline bool is_due(struct fold *fold, u64 id, bool moved)
+{
+	u32 zero = 0, *last;
+
+	if (!fold->folded || fold->unfolded)
+		return moved;
+	last = bpf_map_lookup_elem(&ends, &zero);
+	return ((last && *last) || (id >> 10) + LONG <= bpf_ktime_get_boot_ns()) && unfolds(fold);
+}
+
+/* What every open TCP connection has carried since it was told last. Its socket may go at any time: what is read of it then is nobody's,
+ * and its id has gone before.
+ */
+SEC("iter/bpf_map_elem")
+int stream_totals(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct stream *stream = ctx->value;
+	u64 *key = ctx->key, id;
+	struct flow flow = {};
+	struct sock *sk;
+
+	if (!key || !stream)
+		return 0;
+	id = *(volatile u64 *)&stream->who.id;
+	sk = (struct sock *)*key;
+	if (!id || (!stream->answered && !stream->tried))  /* over, or it listens */
+		return 0;
+	if (!stream->answered) {
+		if (stream->told || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT || !unfolds(&stream->fold))
+			return 0;
+		stream_flow(&flow, stream, EVENT_OPEN);
+		flow.local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	} else {
+		count_stream(&flow, sk);
+		if (!is_due(&stream->fold, id, flow.sent != stream->told_sent || flow.received != stream->told_received))
+			return 0;
+		stream_flow(&flow, stream, EVENT_TOTAL);
+	}
+	if (*(volatile u64 *)&stream->who.id != id || flow.id != id || bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow)))
+		return 0;
+	stream->told = 1;
+	stream->told_sent = flow.sent;
+	stream->told_received = flow.received;
+	return 0;
+}
+
+/* The same for sockets that are no streams. */
 SEC("iter/bpf_sk_storage_map")
-int totals(struct bpf_iter__bpf_sk_storage_map *ctx)
+int datagram_totals(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct owner *owner = ctx->value;
 	struct sock *sk = ctx->sk;
 	struct flow flow = {};
-	u64 now = bpf_ktime_get_boot_ns(), id;
-	u32 zero = 0, *last;
+	u64 id;
 
 	if (!owner || !sk)
 		return 0;
-	id = *(volatile u64 *)&owner->id;  /* gone once it is over, perhaps at this moment */
-	if (!id)
+	id = *(volatile u64 *)&owner->who.id;
+	if (!id || !owner->answered)
 		return 0;
-	if (!owner->answered) {
-		if (owner->told || sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state != TCP_SYN_SENT)
-			return 0;
-		if (!unfolds(owner))
-			return 0;
-		head(&flow, sk, owner, EVENT_OPEN);
-		flow.id = flow.socket = id;
-		owner->told = !bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow));
+	flow.sent = owner->sent;
+	flow.received = owner->received;
+	if (!is_due(&owner->fold, id, flow.sent != owner->told_sent || flow.received != owner->told_received))
 		return 0;
-	}
-	if (sk->sk_protocol == IPPROTO_TCP) {
-		if (sk->__sk_common.skc_state == TCP_LISTEN)
-			return 0;
-		count_stream(&flow, sk);
-	} else {
-		flow.sent = owner->sent;
-		flow.received = owner->received;
-	}
-	if (owner->folded && !owner->unfolded) {
-		last = bpf_map_lookup_elem(&ends, &zero);
-		if ((!(last && *last) && (id >> 10) + LONG > now) || !unfolds(owner))
-			return 0;
-	} else if (flow.sent == owner->told_sent && flow.received == owner->told_received) {
-		return 0;
-	}
-	head(&flow, sk, owner, EVENT_TOTAL);
-	flow.id = flow.socket = id;
-	if (*(volatile u64 *)&owner->id != id)
-		return 0;
-	if (sk->sk_protocol != IPPROTO_TCP) {
-		flow.family = owner->family;
-		flow.remote_port = owner->peer_port;
-		__builtin_memcpy(flow.remote, owner->peer, 16);
-	}
-	if (bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow)))
+	begin_flow(&flow, &owner->who, EVENT_TOTAL);
+	other_flow(&flow, sk, owner);
+	if (!*(volatile u32 *)&owner->answered || bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow)))
 		return 0;
 	owner->told_sent = flow.sent;
 	owner->told_received = flow.received;

@@ -11,9 +11,9 @@ static __always_inline void count_frame(struct sock *sk, u64 size, bool out)
 	owner = notes(sk);
 	if (!owner)
 		return;
-	if (!owner->id)
-		own(owner);
-	key.socket = owner->id;
+	if (!owner->who.id)
+		own(&owner->who, netns_of(sk));
+	key.socket = owner->who.id;
 	key.family = AF_PACKET;
 	key.port = out;  /* who listens to frames has opened nothing until it sends one */
 	talk = bpf_map_lookup_elem(&talks, &key);
@@ -23,18 +23,11 @@ static __always_inline void count_frame(struct sock *sk, u64 size, bool out)
 			miss();
 			return;
 		}
-		begin(&flow.head, sizeof(flow), EVENT_OPEN);
-		flow.head.flags = owner->flags | (out ? 0 : FLAG_INGRESS);
+		flow.head.flags = out ? 0 : FLAG_INGRESS;
+		begin_flow(&flow, &owner->who, EVENT_OPEN);
 		flow.id = fresh.id;
-		flow.socket = owner->id;
-		flow.start = owner->start;
-		flow.cgroup = owner->cgroup;
-		flow.pid = owner->pid;
-		flow.uid = owner->uid;
-		flow.netns = sk->__sk_common.skc_net.net->ns.inum;
 		flow.family = AF_PACKET;
 		flow.type = sk->sk_type;
-		__builtin_memcpy(flow.comm, owner->comm, 16);
 		say(&flow, sizeof(flow), EVENT_OPEN, flow.uid);
 		talk = bpf_map_lookup_elem(&talks, &key);
 		if (!talk)
@@ -44,12 +37,35 @@ static __always_inline void count_frame(struct sock *sk, u64 size, bool out)
 	talk->last = bpf_ktime_get_boot_ns();
 }
 
+/* Name the current process, once, as one more that uses a socket. */
+static __noinline void share(const struct who *who, u32 *shared, u16 family)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct flow flow = {};
+	struct who user = {};
+
+	if (who->pid == (u32)(bpf_get_current_pid_tgid() >> 32) || !task->mm)
+		return;
+#pragma unroll
+	for (int at = 0; at < SHARED_MOST; at++) {
+		if (shared[at] == task->tgid)
+			return;
+		if (!shared[at]) {
+			shared[at] = task->tgid;
+			own(&user, who->netns);
+			user.id = who->id;
+			begin_flow(&flow, &user, EVENT_SHARE);
+			flow.family = family;
+			say(&flow, sizeof(flow), EVENT_SHARE, flow.uid);
+			return;
+		}
+	}
+}
+
 static __always_inline void used(struct sock *sk, int size, bool out)
 {
-	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct stream *stream;
 	struct owner *owner;
-	struct flow flow = {};
 	u16 family;
 
 	if (!sk || size <= 0)
@@ -59,30 +75,15 @@ static __always_inline void used(struct sock *sk, int size, bool out)
 		count_frame(sk, size, out);
 	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
 		return;
-	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
-	if (!owner || owner->pid == pid || !task->mm)
+	if (family != AF_PACKET && sk->sk_protocol == IPPROTO_TCP) {
+		stream = stream_of(sk);
+		if (stream && stream->who.id && stream->answered)
+			share(&stream->who, stream->shared, family);
 		return;
-	if (!owner->id || (family != AF_PACKET && !owner->answered))
-		return;  /* nothing is told of it yet */
-#pragma unroll
-	for (int at = 0; at < SHARED_MOST; at++) {
-		if (owner->shared[at] == pid)
-			return;
-		if (!owner->shared[at]) {
-			owner->shared[at] = pid;
-			begin(&flow.head, sizeof(flow), EVENT_SHARE);
-			flow.id = flow.socket = owner->id;
-			flow.pid = pid;
-			flow.start = task->group_leader->start_boottime;
-			flow.uid = (u32)bpf_get_current_uid_gid();
-			flow.cgroup = bpf_get_current_cgroup_id();
-			flow.netns = sk->__sk_common.skc_net.net->ns.inum;
-			flow.family = family;
-			bpf_get_current_comm(flow.comm, 16);
-			say(&flow, sizeof(flow), EVENT_SHARE, flow.uid);
-			return;
-		}
 	}
+	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
+	if (owner && owner->who.id && (family == AF_PACKET || owner->answered))  /* else nothing is told of it yet */
+		share(&owner->who, owner->shared, family);
 }
 
 SEC("tp_btf/sock_send_length")

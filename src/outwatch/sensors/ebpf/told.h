@@ -11,7 +11,7 @@ struct {
 	__uint(max_entries, 4 << 20);
 } ring SEC(".maps");
 
-/* Per kind: how many happened, and how many the ring refused. */
+/* Per kind: how many happened, and how many the ring refused. (A program may interrupt another one: what was refused is added at once.) */
 struct count {
 	u64 happened;
 	u64 refused;
@@ -68,12 +68,12 @@ static __always_inline void say(void *record, u32 size, u32 kind, u32 uid)
 		uid %= SHARES;
 		rate = bpf_map_lookup_elem(&shares, &uid);
 		if (rate && one_more(rate, bpf_ktime_get_boot_ns() >> SHARE_BITS) > SHARE_MOST) {
-			count->refused++;
+			__sync_fetch_and_add(&count->refused, 1);
 			return;
 		}
 	}
 	if (bpf_ringbuf_output(&ring, record, size, full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
-		count->refused++;
+		__sync_fetch_and_add(&count->refused, 1);
 }
 
 /* Count a flow that found no room in the map. */
@@ -83,7 +83,7 @@ static __always_inline void miss(void)
 	struct count *count = bpf_map_lookup_elem(&counts, &none);
 
 	if (count)
-		count->refused++;
+		__sync_fetch_and_add(&count->refused, 1);
 }
 
 static __always_inline void begin(struct head *head, u16 size, u8 kind)
