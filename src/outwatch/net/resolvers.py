@@ -17,6 +17,8 @@ ENCRYPTED = frozenset(_KINDS)
 """Ports for encrypted DNS."""
 
 _REMEMBERED = 4_096
+_END = 6  # characters at the end of a name by which most others are told from those of resolvers
+_BLANK = ". "  # what may follow a name
 
 # Operator: names, then addresses.
 _RESOLVERS = """
@@ -98,7 +100,7 @@ def operator(ip: str | None) -> str | None:
 
 def _by_name(name: str) -> str | None:
     names, ends = _table().names, _table().ends
-    if _end(name.rstrip(". ").lower()) not in ends:
+    if name[-_END:].lower() not in ends and name[-1] not in _BLANK:
         return None
     canon = canonical(name)
     return next((found for part in suffixes(canon) if (found := names.get(part))), None) if canon else None
@@ -115,11 +117,6 @@ def _by_any_address(ip: str) -> str | None:
         return None
     table = _table()
     return table.addresses.get(str(address)) or next((found for network, found in table.networks if address in network), None)
-
-
-def _end(name: str) -> str:
-    """Give the last two labels of a name."""
-    return name[name.rfind(".", 0, max(name.rfind("."), 0)) + 1 :]
 
 
 @lru_cache(maxsize=1)
@@ -141,6 +138,6 @@ def _table() -> _Table:
         MappingProxyType(names),
         MappingProxyType(addresses),
         tuple(networks),
-        frozenset(map(_end, names)),
+        frozenset(name[-_END:] for name in names),
         frozenset(text.partition(".")[0] for text in (*addresses, *(str(network) for network, _ in networks)) if ":" not in text),
     )

@@ -141,7 +141,8 @@ class Names:
                 self._joined.drop(connection.id)
         elif join is not known and (join.answer is not None or join.confirmed):
             self._joined.put(connection.id, join)
-        if destination.port in ENCRYPTED or self._secretive or findings.no_name is not None:
+        may_be = destination.port in ENCRYPTED and (there is not None or encrypted(ip, destination.port, None) is not None)
+        if may_be or self._secretive or findings.no_name is not None:
             findings = self._of_resolver(connection, ip, names)
         if names != there or (names is not None and destination.domain is None):
             findings = replace(findings, names=names)
@@ -188,7 +189,7 @@ class Names:
             if one.origin == "dns":  # from an earlier turn: it gives way only to one that is believed where it is not
                 asked = one if asked is None or one.confirmed or not asked.confirmed else asked
                 continue
-            if one.origin in _SAID and not one.confirmed and self._is_confirmed(one.name, connection, join):
+            if not one.confirmed and one.origin in _SAID and self._is_confirmed(one.name, connection, join):
                 one = Name(name=one.name, origin=one.origin, confirmed=True)  # noqa: PLW2901
             if not names or one not in names:
                 names.append(one)
