@@ -18,7 +18,7 @@ from outwatch.sensors.ebpf.decode import CLOSE, OPEN, STATE, Flow
 from outwatch.sensors.ebpf.hooks import Hooks
 
 from .ring import Ring
-from .watch import Watch, done
+from .watch import Watch, done, script
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
 SMALLEST = 4096
@@ -87,3 +87,42 @@ def test_a_watch_that_is_read_in_time_loses_nothing(lab: Lab, server: Child, tmp
     assert {str(one["source"]["port"]): one["source"]["bytes"] for one in seen} == sent
     assert "kernel ring" not in summary["lost"]
     assert json.dumps(summary).count("kernel ring") == 0
+
+
+_HELD = """
+import json, socket, struct, sys
+door = socket.create_server(("127.0.0.1", 0))
+caller = socket.create_connection(door.getsockname())
+other = door.accept()[0]
+caller.sendall(b"x" * 77)
+other.sendall(b"y" * 99)
+assert len(caller.recv(99, socket.MSG_WAITALL)) == 99
+print(json.dumps(caller.getsockname()[1]), flush=True)
+sys.stdin.readline()
+other.recv(77, socket.MSG_WAITALL)
+other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it ends with a reset: the caller holds what is closed
+other.close()
+print("closed", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_an_end_that_the_kernel_did_not_tell_is_found_told_once_and_counted(lab: Lab) -> None:
+    hooks = Hooks(1 << 20, storm=0)
+    try:
+        with script(lab, _HELD) as holder:
+            port = int(holder.line())
+            for link in hooks._object._links[:2]:  # what tells changes of TCP
+                hooks._object._libbpf.bpf_link__destroy(link)
+            del hooks._object._links[:2]
+            lost = hooks.refused()[2]
+            holder.tell("")
+            assert holder.line() == "closed"
+            ended = [flow for flow in hooks.totals() if (flow.pid, flow.local_port) == (holder.pid, port)]
+            counted = hooks.refused()[2] - lost
+            again = [flow for flow in hooks.totals() if (flow.pid, flow.local_port) == (holder.pid, port)]
+    finally:
+        hooks.close()
+    assert [(flow.kind, flow.sent, flow.received) for flow in ended] == [(CLOSE, 77, 99)]
+    assert counted >= 1  # the other end was reset too; its socket may have gone before it was looked at
+    assert not again

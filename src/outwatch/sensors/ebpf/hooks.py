@@ -148,8 +148,7 @@ class Hooks:
 
     def existing(self) -> Iterator[Flow]:
         """Yield every socket that some process holds, once for each."""
-        for records in self._pieces("existing", FLOW_SIZE):
-            yield from flows(records)
+        return itertools.chain.from_iterable(map(flows, self._pieces("existing", FLOW_SIZE)))
 
     def totals(self, *, last: bool = False) -> Iterator[Flow]:
         """Yield connections that have carried something since the previous time, and all talks with further peers of a socket.
@@ -192,10 +191,12 @@ class Hooks:
         self._object.delete("bursts", key)
 
     def refused(self) -> tuple[int, int, int]:
-        """Count what was lost since the start: no room in the ring, no room in the map of talks, a program that could not be entered."""
-        sums = [sum(_COUNT.unpack(value)[1] for value in self._object.per_cpu("counts", kind, _COUNT.size)) for kind in range(KINDS)]
+        """Count what was lost since the start: no room in the ring, no room in a map, a program that was not entered."""
+        counts = [[_COUNT.unpack(value) for value in self._object.per_cpu("counts", kind, _COUNT.size)] for kind in range(KINDS)]
+        sums = [sum(refused for _, refused in one) for one in counts]
+        untold = sum(happened for happened, _ in counts[0])
         programs = [name for hook in HOOKS if hook.name not in self.off and not hook.to_cgroups for name in hook.programs]
-        return sum(sums[1:]), sums[0], sum(self._object.misses(name) for name in programs)
+        return sum(sums[1:]), sums[0], untold + sum(self._object.misses(name) for name in programs)
 
     def close(self) -> None:
         """Take everything out of the kernel."""

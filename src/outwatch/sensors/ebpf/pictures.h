@@ -171,28 +171,38 @@ static __always_inline bool is_due(struct fold *fold, u64 id, bool moved)
 
 /* What every open TCP connection has carried since it was told last. Its socket may go at any time: what is read of it then is nobody's,
  * and its id has gone before.
+ *
+ * Once in some ten million ends the kernel does not call the programs. The socket is closed then and its id is still there, which is
+ * nowhere else so, because they are called before. It is told here that it is over, with the bytes that are left to read, and counted.
  */
 SEC("iter/bpf_map_elem")
 int stream_totals(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct stream *stream = ctx->value;
-	u64 *key = ctx->key, id;
+	u64 *key = ctx->key, id, address;
 	struct flow flow = {};
 	struct sock *sk;
+	u8 state;
 
 	if (!key || !stream)
 		return 0;
+	address = *key;
+	sk = (struct sock *)address;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	id = *(volatile u64 *)&stream->who.id;
-	sk = (struct sock *)*key;
 	if (!id || (!stream->answered && !stream->tried))  /* over, or it listens */
 		return 0;
-	if (!stream->answered) {
-		if (stream->told || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT || !unfolds(&stream->fold))
+	if (state == TCP_CLOSE) {
+		count_stream_at(&flow, sk);
+		flow.head.flags = stream->answered ? 0 : FLAG_FAILED;
+		stream_flow(&flow, stream, EVENT_CLOSE);
+	} else if (!stream->answered) {
+		if (stream->told || state != TCP_SYN_SENT || !unfolds(&stream->fold))
 			return 0;
 		stream_flow(&flow, stream, EVENT_OPEN);
 		flow.local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 	} else {
-		count_stream(&flow, sk);
+		count_stream_at(&flow, sk);
 		if (!is_due(&stream->fold, id, flow.sent != stream->told_sent || flow.received != stream->told_received))
 			return 0;
 		stream_flow(&flow, stream, EVENT_TOTAL);
@@ -202,6 +212,11 @@ int stream_totals(struct bpf_iter__bpf_map_elem *ctx)
 	stream->told = 1;
 	stream->told_sent = flow.sent;
 	stream->told_received = flow.received;
+	if (state == TCP_CLOSE) {
+		untold();
+		stream->who.id = 0;
+		bpf_map_delete_elem(&streams, &address);
+	}
 	return 0;
 }
 

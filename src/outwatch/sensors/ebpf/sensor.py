@@ -13,6 +13,7 @@ from typing import ClassVar
 import msgspec
 
 from outwatch.engine.health import Health
+from outwatch.engine.uncollected import uncollected
 from outwatch.errors import SensorUnavailable
 from outwatch.model.records import Host, Observation
 from outwatch.sensors.ebpf import EbpfConfig, decode
@@ -90,8 +91,10 @@ class Ebpf:
             if not self._once:
                 hooks.open_ring(self._raw.append)
             self._set_clock()
-            self._there_already(hooks)
-            yield self._connections.changed()
+            with uncollected():
+                self._there_already(hooks)
+                there = self._connections.changed()
+            yield there
             if self._once:
                 return
             told = time.monotonic()

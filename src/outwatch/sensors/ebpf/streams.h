@@ -75,7 +75,9 @@ static __always_inline void note_ends(struct stream *stream, const struct sock *
 {
 	stream->family = sk->__sk_common.skc_family;
 	stream->type = sk->sk_type;
-	stream->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));  /* skc_num is given back before the end */
+	stream->local_port = sk->__sk_common.skc_num;
+	if (!stream->local_port)  /* it is given back before the end */
+		stream->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 	stream->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
 	if (stream->family == AF_INET6) {
 		bpf_probe_read_kernel(stream->local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
@@ -87,7 +89,7 @@ static __always_inline void note_ends(struct stream *stream, const struct sock *
 }
 
 /* Write what is known of a connection. */
-static __always_inline void stream_flow(struct flow *flow, const struct stream *stream, u8 kind)
+static __noinline void stream_flow(struct flow *flow, const struct stream *stream, u8 kind)
 {
 	begin_flow(flow, &stream->who, kind);
 	flow->family = stream->family;
@@ -115,30 +117,48 @@ static __always_inline void stream_place(struct place *place, const struct strea
 	place->error = error;
 }
 
-/* Bytes of the application: what was sent again does not count, nor does the FIN. */
-static __noinline void count_stream(struct flow *flow, const struct sock *sk)
+/* MPTCP sends again on its own account what it fears for; while this is the only way it takes, its count is this one's. */
+static __noinline void count_whole(struct flow *flow, const struct sock *sk)
 {
-	struct tcp_sock *tcp = (struct tcp_sock *)sk;
-	struct mptcp_subflow_context *subflow;
-	struct mptcp_sock *whole = NULL;
+	struct mptcp_subflow_context *subflow = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ulp_data);
+	struct mptcp_sock *whole = (struct mptcp_sock *)BPF_CORE_READ(subflow, conn);
 	u8 others;
 
-	flow->sent = BPF_CORE_READ(tcp, bytes_sent) - BPF_CORE_READ(tcp, bytes_retrans);
-	flow->received = BPF_CORE_READ(tcp, bytes_received);
-	if (flow->received && (BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1))
-		flow->received--;
-	if (!bpf_core_field_exists(tcp->is_mptcp) || !BPF_CORE_READ(tcp, is_mptcp) || !bpf_core_field_exists(whole->bytes_sent))
-		return;
-	/* MPTCP sends again on its own account what it fears for; while this is the only way it takes, its count is this one's. */
-	subflow = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ulp_data);
-	whole = (struct mptcp_sock *)BPF_CORE_READ(subflow, conn);
-	if (!whole)
+	if (!whole || !bpf_core_field_exists(whole->bytes_sent))
 		return;
 	others = bpf_core_field_exists(whole->pm.extra_subflows) ? BPF_CORE_READ(whole, pm.extra_subflows) : BPF_CORE_READ(whole, pm.subflows);
 	if (others)
 		return;
 	flow->sent = BPF_CORE_READ(whole, bytes_sent) - BPF_CORE_READ(whole, bytes_retrans);
 	flow->received = BPF_CORE_READ(whole, bytes_received);
+}
+
+/* Bytes of the application: what was sent again does not count, nor does the FIN. */
+static __always_inline void count_stream(struct flow *flow, struct sock *sk)
+{
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+
+	if (!tcp)
+		return;
+	flow->sent = tcp->bytes_sent - tcp->bytes_retrans;
+	flow->received = tcp->bytes_received;
+	if (flow->received && (sk->__sk_common.skc_flags >> SOCK_DONE & 1))
+		flow->received--;
+	if (bpf_core_field_exists(tcp->is_mptcp) && tcp->is_mptcp)
+		count_whole(flow, sk);
+}
+
+/* The same where only the address of the socket is known. */
+static __always_inline void count_stream_at(struct flow *flow, const struct sock *sk)
+{
+	struct tcp_sock *tcp = (struct tcp_sock *)sk;
+
+	flow->sent = BPF_CORE_READ(tcp, bytes_sent) - BPF_CORE_READ(tcp, bytes_retrans);
+	flow->received = BPF_CORE_READ(tcp, bytes_received);
+	if (flow->received && (BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1))
+		flow->received--;
+	if (bpf_core_field_exists(tcp->is_mptcp) && BPF_CORE_READ(tcp, is_mptcp))
+		count_whole(flow, sk);
 }
 
 /* A process calls or listens. A call is told when it is answered or over, or by stream_totals() if neither comes soon. */

@@ -11,7 +11,9 @@ struct {
 	__uint(max_entries, 4 << 20);
 } ring SEC(".maps");
 
-/* Per kind: how many happened, and how many the ring refused. (A program may interrupt another one: what was refused is added at once.) */
+/* Per kind: how many happened, and how many the ring refused. Of no kind: what the kernel did not tell, and what found no room in a map.
+ * A program may interrupt another one, so what is lost is added at once.
+ */
 struct count {
 	u64 happened;
 	u64 refused;
@@ -84,6 +86,16 @@ static __always_inline void miss(void)
 
 	if (count)
 		__sync_fetch_and_add(&count->refused, 1);
+}
+
+/* Count a change that the kernel did not tell. */
+static __always_inline void untold(void)
+{
+	u32 none = 0;
+	struct count *count = bpf_map_lookup_elem(&counts, &none);
+
+	if (count)
+		__sync_fetch_and_add(&count->happened, 1);
 }
 
 static __always_inline void begin(struct head *head, u16 size, u8 kind)

@@ -1,0 +1,17 @@
+"""A pause for Python's collector of garbage while much is made at once."""
+
+import contextlib
+import gc
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the collector away while thousands of values are made that all stay: its passes over them would cost as much as making them."""
+    works = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if works:
+            gc.enable()
