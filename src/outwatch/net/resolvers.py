@@ -17,7 +17,7 @@ ENCRYPTED = frozenset(_KINDS)
 """Ports for encrypted DNS."""
 
 _REMEMBERED = 4_096
-_END = 6  # characters at the end of a name by which most others are told from those of resolvers
+_END, _START = 6, 3  # characters of a name's end, and of an IPv4 address, by which most others are told from those of resolvers
 _BLANK = ". "  # what may follow a name
 
 # Operator: names, then addresses.
@@ -107,7 +107,7 @@ def _by_name(name: str) -> str | None:
 
 
 def _by_address(ip: str) -> str | None:
-    return _by_any_address(ip) if ip[: ip.find(".")] in _table().starts or ":" in ip else None
+    return _by_any_address(ip) if ip[:_START] in _table().starts or ":" in ip else None
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -139,5 +139,5 @@ def _table() -> _Table:
         MappingProxyType(addresses),
         tuple(networks),
         frozenset(name[-_END:] for name in names),
-        frozenset(text.partition(".")[0] for text in (*addresses, *(str(network) for network, _ in networks)) if ":" not in text),
+        frozenset(text[:_START] for text in (*addresses, *(str(network) for network, _ in networks)) if ":" not in text),
     )
