@@ -19,7 +19,7 @@ from outwatch.errors import SensorUnavailable
 from outwatch.model.records import Connection, Host, Unknown
 from outwatch.sensors.ebpf import EbpfConfig
 from outwatch.sensors.ebpf import sensor as module
-from outwatch.sensors.ebpf.decode import CLOSE, EXISTING, FAILED, INGRESS, KERNEL, LISTENS, OPEN, STATE, TOTAL, Flow, Program
+from outwatch.sensors.ebpf.decode import CLOSE, EXISTING, FAILED, FORK, GROUP, INGRESS, KERNEL, LISTENS, OPEN, STATE, TOTAL, Flow, Program
 from outwatch.sensors.ebpf.sensor import Ebpf
 
 LOCAL, REMOTE, OTHER = "192.0.2.1", "198.51.100.7", "203.0.113.5"
@@ -43,13 +43,17 @@ def packed(one: Flow) -> bytes:
 
 
 class Kernel:
-    """Stands for the programs in the kernel: each poll gives the next batch, and tells when there is nothing more."""
+    """Stands for the programs in the kernel: each patient poll gives the next batch, and tells when there is nothing more.
+
+    What ``came`` meanwhile, a poll that doesn't wait gives too.
+    """
 
     def __init__(self) -> None:
         self.stop = Event()
         self.there: list[Flow] = []
         self.programs: list[Program] = []
         self.batches: list[list[bytes]] = []
+        self.came: list[bytes] = []
         self.carried: list[Flow] = []
         self.lost = (0, 0, 0)
         self.forgotten: list[Flow] = []
@@ -60,7 +64,12 @@ class Kernel:
     def open_ring(self, taken: Callable[[bytes], None]) -> None:
         self._taken = taken
 
-    def poll(self, _milliseconds: int) -> None:
+    def poll(self, milliseconds: int) -> None:
+        came, self.came = self.came, []
+        for data in came:
+            self._taken(data)
+        if not milliseconds and not self.stop.is_set():
+            return
         for data in self.batches.pop(0) if self.batches else ():
             self._taken(data)
         if not self.batches:
@@ -220,6 +229,28 @@ def test_an_open_connection_whose_beginning_was_lost_is_told_with_its_totals(sen
     kernel.carried = [flow(TOTAL, sent=7, received=8)]
     _, batch = observed(sensor, kernel, [])
     assert [(one.event.action, ends(one)) for one in batch] == [("connect", (LOCAL, 40000, 7, REMOTE, 443, 8))]
+
+
+@pytest.mark.parametrize("found", ["there", "carried"])
+def test_whose_beginning_is_not_yet_read_has_its_process_all_the_same(
+    sensor: Ebpf, kernel: Kernel, monkeypatch: pytest.MonkeyPatch, found: str
+) -> None:
+    kernel.programs = [
+        Program(0, 1, 0, 0, 0, 5, 1, 0, 0, 0, 1, comm=b"sh", path=b"/bin/sh", cut=False, folder=b"", args=(b"sh",), args_cut=False)
+    ]
+
+    def look(*, last: bool = False) -> Iterator[Flow]:
+        kernel.came = [
+            struct.pack("<HBBIQ2Q2I", 40, FORK, 0, 0, 0, 1_000_000_000, 1, 77, 5),
+            struct.pack("<HBBIQQ", 38, GROUP, 0, 0, 0, 4711) + b"/late.service\0",
+        ]
+        return iter([flow(TOTAL, flags=EXISTING, cgroup=4711)])
+
+    monkeypatch.setattr(kernel, "existing" if found == "there" else "totals", look)
+    (told,) = [one for batch in observed(sensor, kernel, []) for one in batch]
+    assert told.process is not None
+    assert (told.process.pid, told.process.executable, told.process.args) == (77, "/bin/sh", ("sh",))
+    assert told.outwatch.cgroup == "/late.service"
 
 
 def test_a_talk_that_nobody_heard_of_has_no_process_and_is_left_out(sensor: Ebpf, kernel: Kernel) -> None:

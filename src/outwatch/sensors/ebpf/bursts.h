@@ -37,15 +37,17 @@ struct {
 	__type(value, struct gathered);
 } bursts SEC(".maps");
 
-/* How many in this second, and in the one before it. */
+/* How many in this second, and in the one before it; whose they are. */
 struct pace {
 	u32 span;
 	u32 count;
 	u32 before;
-	u32 unused;
+	u32 whose;
 };
 
-/* Places that share a cell are counted together a little earlier: no harm is done. */
+/* Of places that share a cell the one that most belong to is counted (the majority vote of Boyer and Moore), and only its own are taken
+ * for a storm.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, RATES);
@@ -68,17 +70,18 @@ static __always_inline void place_of(struct place *place, const struct flow *flo
 }
 
 /* Tell whether there have been so many like this one in this second that it is not told by itself. */
-static __always_inline bool is_storm(const struct place *place)
+static __noinline bool is_storm(const struct place *place)
 {
 	u64 mixed = place->start ^ ((u64)place->pid << 32) ^ place->netns;
 	struct pace *pace;
-	u32 cell, most, span, count;
+	u32 cell, most, span, count, whose;
 
 	if (!settings.storm)
 		return 0;
 	mixed = (mixed ^ place->address[0]) * 0x9e3779b97f4a7c15ULL;
 	mixed = (mixed ^ (mixed >> 29) ^ place->address[1] ^ ((u64)place->port << 16) ^ place->flags) * 0xbf58476d1ce4e5b9ULL;
 	cell = (mixed >> 40) % RATES;
+	whose = mixed;
 	pace = bpf_map_lookup_elem(&rates, &cell);
 	if (!pace)
 		return 0;
@@ -87,6 +90,13 @@ static __always_inline bool is_storm(const struct place *place)
 		pace->before = pace->span + 1 == span ? pace->count : 0;
 		pace->span = span;
 		pace->count = 0;
+	}
+	if (pace->whose != whose) {
+		if (pace->count)
+			pace->count--;
+		if (pace->count || pace->before > settings.storm)
+			return 0;
+		pace->whose = whose;
 	}
 	most = pace->before > settings.storm ? settings.storm / STORM_LASTS : settings.storm;
 	count = ++pace->count;

@@ -16,6 +16,7 @@ INGRESS, FAILED, KERNEL, EXISTING, LISTENS = 1, 2, 4, 8, 16
 _FLOWS = frozenset({OPEN, STATE, CLOSE, TOTAL, SHARE})
 _BEGINS = frozenset({bytes([OPEN]), bytes([STATE])})
 _OVER, _ANOTHER = bytes([CLOSE]), bytes([EXEC])
+_NEW = frozenset({bytes([FORK]), bytes([EXEC]), bytes([GROUP])})
 _TCP = (6).to_bytes(2, "little")
 _HEAD = struct.Struct("<HBBIQ")
 _FLOW = struct.Struct("<2xBB4xQ6Q3I6H16s16s16s")  # without the size and the processor
@@ -168,6 +169,11 @@ def needed(records: list[bytes]) -> list[bytes]:
     return [
         data for data in records if data[_KIND] not in _BEGINS or data[_ID] not in over or data[_PROTOCOL] != _TCP or data[_PID] in changed
     ]
+
+
+def beginnings(records: list[bytes]) -> list[bytes]:
+    """Leave out all but new processes, what they run, and new groups."""
+    return [data for data in records if data[_KIND] in _NEW]
 
 
 def _life(data: bytes) -> Life | None:

@@ -17,7 +17,7 @@ from outwatch.engine.uncollected import uncollected
 from outwatch.errors import SensorUnavailable
 from outwatch.model.records import Host, Observation
 from outwatch.sensors.ebpf import EbpfConfig, decode
-from outwatch.sensors.ebpf.decode import Flow, Group, Naming
+from outwatch.sensors.ebpf.decode import Flow, Group, Life, Naming, Program
 
 if sys.platform == "linux":
     from outwatch.sensors.ebpf.cgroups import Groups, cgroup_root
@@ -166,6 +166,7 @@ class Ebpf:
         for program in hooks.running():
             self._lives.see(program)
         flows = {flow.id: flow for flow in hooks.existing()}  # several processes may hold a socket
+        self._look_ahead(hooks)
         for flow in flows.values():
             if flow.flags & decode.LISTENS:
                 self._connections.listening(flow)
@@ -177,6 +178,7 @@ class Ebpf:
         """Take what open connections have carried; talks of datagram sockets end with their socket, or when nobody says anything."""
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         gone = self._connections.sockets_gone()
+        unknown = []
         for flow in hooks.totals(last=ending):
             is_talk = flow.id != flow.socket
             if is_talk and (flow.socket in gone or now - flow.start > _SILENT):
@@ -184,10 +186,23 @@ class Ebpf:
                 flow = flow._replace(kind=decode.CLOSE, time=flow.start)  # noqa: PLW2901
             known = self._connections.get(flow.id)
             if known is None:
-                if not is_talk:  # it was counted with others and lives on, or its first record was lost
-                    self._connections.see(flow)
+                if not is_talk:  # it was counted with others and lives on, or its first record was lost or not yet read
+                    unknown.append(flow)
             elif flow.kind in {decode.CLOSE, decode.OPEN} or self._connections.carried(flow):
                 self._connections.see(flow)
+        if unknown:
+            self._look_ahead(hooks)
+        for flow in unknown:
+            self._connections.see(flow)
+
+    def _look_ahead(self, hooks: Hooks) -> None:
+        """Learn who began since the ring was read: what was just found open may be theirs. It is all worked through later, in its order."""
+        hooks.poll(0)
+        for event in map(decode.decode, decode.beginnings(self._raw)):
+            if isinstance(event, Group):
+                self._groups.see(event.id, event.path)
+            elif isinstance(event, Life | Program):
+                self._lives.see(event)
 
     def _take_storms(self, hooks: Hooks, *, ending: bool) -> None:
         """Tell connections that were counted together: their number grows in one record while the storm lasts."""
