@@ -11,6 +11,7 @@ from outwatch.engine.uncollected import uncollected
 def collector() -> Iterator[None]:
     yield
     gc.enable()
+    gc.unfreeze()
 
 
 def test_the_collector_rests_and_works_again_whatever_happens() -> None:
@@ -26,3 +27,10 @@ def test_a_collector_that_somebody_switched_off_stays_off() -> None:
     with uncollected():
         assert not gc.isenabled()
     assert not gc.isenabled()
+
+
+def test_what_was_made_meanwhile_is_never_looked_at_again() -> None:
+    with uncollected():
+        made = [[number] for number in range(2)]
+    looked_at = {id(one) for one in gc.get_objects()}
+    assert not {id(made), *map(id, made)} & looked_at

@@ -3,6 +3,7 @@
 import contextlib
 import struct
 import sys
+import time
 from collections.abc import Collection, Iterator
 
 import pytest
@@ -116,14 +117,17 @@ def test_what_the_user_switches_off_is_not_loaded(kernel: Kernel) -> None:
     hooks = Hooks(4096, without=("sharing",), storm=0)
     assert hooks.off == {"sharing": "switched off", "storms": "switched off"}
     assert not {"socket_sent", "socket_received", "burst_totals"} & set(kernel.loaded[0].programs)
-    assert struct.unpack("=4IQ", kernel.loaded[0].settings) == (0, 0, 1, 0, 1024)
+    assert struct.unpack("=2I2Q", kernel.loaded[0].settings) == (0, 1, 1024, 0)
 
 
 def test_without_names_no_bytes_of_connections_are_copied(kernel: Kernel) -> None:
     Hooks(4096, names=False)
-    assert struct.unpack("=4IQ", kernel.loaded[0].settings) == (2000, 0, 0, 0, 1024)
+    assert struct.unpack("=2I2Q", kernel.loaded[0].settings) == (2000, 0, 1024, 0)
 
 
 def test_a_single_look_loads_no_more_than_it_needs(kernel: Kernel) -> None:
+    before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     Hooks(4096, once=True)
     assert (kernel.loaded[0].attached, sorted(kernel.loaded[0].programs)) == ([], ["existing", "running"])
+    looked = struct.unpack("=2I2Q", kernel.loaded[0].settings)[3]
+    assert before <= looked <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -30,11 +30,10 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 /* Set before the programs are loaded. */
 const volatile struct {
 	u32 storm;            /* connections of one process to one place in a second from which on they are counted together; 0: never */
-	u32 once;             /* nothing is to be followed: sockets need no notes */
 	u32 names;            /* copy bytes in which names stand */
-	u32 unused;
 	u64 quarter;          /* of the ring, in bytes */
-} settings = { 2000, 0, 1, 1 << 20 };
+	u64 look;             /* the time of a single look, if nothing is to be followed: sockets need no notes then */
+} settings = { 2000, 1, 1 << 20, 0 };
 
 #include "told.h"
 #include "owners.h"

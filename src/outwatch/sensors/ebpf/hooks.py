@@ -5,6 +5,7 @@ import itertools
 import os
 import struct
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator
 from importlib.resources import files
 from typing import NamedTuple
@@ -22,7 +23,7 @@ assert sys.platform == "linux"  # noqa: S101 - told to the type checker too, whi
 _BTF = "/sys/kernel/btf/vmlinux"
 _RIGHTS = frozenset({"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"})
 _COUNT = struct.Struct("<QQ")  # struct count: happened, refused
-_SETTINGS = struct.Struct("=4IQ")  # settings
+_SETTINGS = struct.Struct("=2I2Q")  # settings
 _PEER = struct.Struct("<Q16sHHI")  # struct peer
 _PLACE = struct.Struct("<QII16sHBBBBH")  # struct place
 _NUMBER = struct.Struct("<I")
@@ -85,8 +86,8 @@ class Hooks:
             self.off.setdefault(STORMS.name, "switched off")
         self._ring: Ring | None = None
         self._iterators: dict[str, int] = {}
-        quiet = _SETTINGS.pack(0, 1, 0, 0, ring_bytes // 4)
-        self._object = _loaded(ring_bytes, quiet, _PICTURE) if once else self._loaded(ring_bytes, storm)
+        look = _SETTINGS.pack(0, 0, ring_bytes // 4, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        self._object = _loaded(ring_bytes, look, _PICTURE) if once else self._loaded(ring_bytes, storm)
         try:
             for hook in HOOKS if not once else ():
                 self._attach(hook)
@@ -103,7 +104,7 @@ class Hooks:
         for number in range(len(wished) + 1):
             for dropped in itertools.combinations(wished, number):
                 names = {*self.off, *(hook.name for hook in dropped)}
-                settings = _SETTINGS.pack(0 if STORMS.name in names else storm, 0, self._copies_names, 0, ring_bytes // 4)
+                settings = _SETTINGS.pack(0 if STORMS.name in names else storm, self._copies_names, ring_bytes // 4, 0)
                 wanted = [name for hook in HOOKS if hook.name not in names for name in (*hook.programs, *hook.iterators)]
                 try:
                     image = _loaded(ring_bytes, settings, wanted)

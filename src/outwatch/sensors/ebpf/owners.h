@@ -55,7 +55,7 @@ static __always_inline void begin_flow(struct flow *flow, const struct who *who,
 	flow->head.kind = kind;
 	flow->head.flags |= who->flags;
 	flow->head.cpu = bpf_get_smp_processor_id();
-	flow->head.time = bpf_ktime_get_boot_ns();
+	flow->head.time = settings.look ? settings.look : bpf_ktime_get_boot_ns();
 	flow->id = flow->socket = who->id;
 	flow->start = who->start;
 	flow->cgroup = who->cgroup;

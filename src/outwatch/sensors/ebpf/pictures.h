@@ -57,7 +57,7 @@ static __always_inline bool existing_stream(struct flow *flow, struct sock *sk, 
 
 	if (state == TCP_CLOSE)
 		return 0;
-	fresh.who.id = settings.once ? inode : new_id();
+	fresh.who.id = settings.look ? inode : new_id();
 	held_by(&fresh.who, task, sk);
 	fresh.who.flags = FLAG_EXISTING;
 	fresh.named = NAMED_ENOUGH;
@@ -69,7 +69,7 @@ static __always_inline bool existing_stream(struct flow *flow, struct sock *sk, 
 		fresh.answered = state != TCP_SYN_SENT;
 		fresh.tried = 1;
 	}
-	if (!settings.once && !note_stream(sk, &fresh, BPF_NOEXIST))
+	if (!settings.look && !note_stream(sk, &fresh, BPF_NOEXIST))
 		return 0;
 	stream_flow(flow, &fresh, EVENT_TOTAL);
 	return 1;
@@ -80,7 +80,7 @@ static __always_inline bool existing_other(struct flow *flow, struct sock *sk, s
 {
 	struct owner *owner, noted = {};
 
-	if (settings.once) {
+	if (settings.look) {
 		owner = &noted;
 		owner->who.id = inode;
 	} else {
@@ -133,7 +133,7 @@ int existing(struct bpf_iter__task_file *ctx)
 	stream = sk->sk_protocol == IPPROTO_TCP;
 	if (!(stream ? existing_stream(&flow, sk, task, file->f_inode->i_ino) : existing_other(&flow, sk, task, file->f_inode->i_ino)))
 		return 0;
-	if (!bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow)) || settings.once)
+	if (!bpf_seq_write(ctx->meta->seq, &flow, sizeof(flow)) || settings.look)
 		return 0;
 	/* No room: the kernel shows this socket again. */
 	if (stream) {
