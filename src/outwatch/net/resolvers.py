@@ -88,7 +88,7 @@ def encrypted(ip: str | None, port: int | None, server_name: str | None) -> str 
     if kind is None:
         return None
     found = _by_name(server_name) if server_name else None
-    if found is None and ip:
+    if found is None and ip and (ip[:_START] in _table().starts or ":" in ip):
         found = _by_address(ip)
     return f"{found} ({kind})" if found else None
 
@@ -106,12 +106,8 @@ def _by_name(name: str) -> str | None:
     return next((found for part in suffixes(canon) if (found := names.get(part))), None) if canon else None
 
 
-def _by_address(ip: str) -> str | None:
-    return _by_any_address(ip) if ip[:_START] in _table().starts or ":" in ip else None
-
-
 @lru_cache(maxsize=_REMEMBERED)
-def _by_any_address(ip: str) -> str | None:
+def _by_address(ip: str) -> str | None:
     address = parse(ip)
     if address is None:
         return None

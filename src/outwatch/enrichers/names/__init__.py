@@ -105,6 +105,7 @@ class Names:
         addresses = {one.data: one.ttl or 0 for one in question.dns.answers or () if one.data and one.type != "CNAME"}
         addresses = addresses or dict.fromkeys(question.dns.resolved_ip or (), 0)
         heard, now, is_trusted = question.timestamp.timestamp(), self._clock(), self._servers.answered(question)
+        shown = Name(name=name, origin="dns", confirmed=is_trusted or None)
         asker = question.process.entity_id if question.process else None
         namespace = question.network.namespace or self._home
         named: list[str] = []
@@ -114,7 +115,7 @@ class Names:
             if address is None:
                 continue
             ip = str(address)
-            answer = Answer(name, heard, heard, now, now + min(max(float(ttl), _LEAST), _LONGEST), is_trusted)
+            answer = Answer(name, shown, heard, heard, now, now + min(max(float(ttl), _LEAST), _LONGEST), is_trusted)
             if asker is not None:
                 self._of_process.add(asker, ip, answer)
             key = self._key(ip, namespace, is_trusted=is_trusted) if number < _MOST_SHARED else None
@@ -134,12 +135,16 @@ class Names:
         if ip is None or connection.network.direction == "ingress":
             return connection
         known = self._joined.get(connection.id)
-        join = known if known is not None and known.ip == ip else _Join(ip, self._first(connection, ip))
-        names = self._all(connection, there, join) if there or join.answer is not None else None
+        join = known if known is not None and known.ip == ip else None
+        answer = join.answer if join is not None else self._first(connection, ip)
+        names = None
+        if there or answer is not None:
+            join = join or _Join(ip, answer)
+            names = self._all(connection, there, join)
         if connection.event.action in _OVER:
             if known is not None:
                 self._joined.drop(connection.id)
-        elif join is not known and (join.answer is not None or join.confirmed):
+        elif join is not None and join is not known and (answer is not None or join.confirmed):
             self._joined.put(connection.id, join)
         may_be = destination.port in ENCRYPTED and (there is not None or encrypted(ip, destination.port, None) is not None)
         if may_be or self._secretive or findings.no_name is not None:
@@ -153,7 +158,8 @@ class Names:
 
     def _first(self, connection: Connection, ip: str) -> Answer | None:
         """Look for the answer that a connection goes back to; if its process asked for none, it waits for one that is believed."""
-        if self._waiting.has(ip, connection.id):
+        waiting = self._waiting.at(ip)
+        if waiting is not None and connection.id in waiting:
             return None
         process, began, now = connection.process, connection.timestamp, self._clock()
         asker = process.entity_id if process is not None else None
@@ -180,8 +186,9 @@ class Names:
         """Put together the names of a connection: what was answered first, then those that stand in it, confirmed if they led here."""
         answer, asked = join.answer, None
         if answer is not None:
-            is_confirmed = answer.is_trusted or self._is_confirmed(answer.name, connection, join)
-            asked = Name(name=answer.name, origin="dns", confirmed=is_confirmed or None)
+            asked = answer.asked
+            if not answer.is_trusted and self._is_confirmed(answer.name, connection, join):
+                asked = replace(asked, confirmed=True)
         if not there:
             return (asked,) if asked is not None else None
         names: list[Name] = []
@@ -205,11 +212,10 @@ class Names:
             return False
         now, process = self._clock(), connection.process
         asker = process.entity_id if process is not None else None
-        own = self._of_process.get(asker, ip) if asker is not None else ()
-        found = any(one.is_trusted and one.name == name and now - one.since <= _LONGEST for one in own)
-        if not found:
-            local = f"{connection.network.namespace or self._home} {ip}"
-            found = any(one.name == name and now <= one.until for one in (*self._trusted.get(ip), *self._trusted.get(local)))
+        own = self._of_process.get(asker, ip) if asker is not None else None
+        found = any(one.is_trusted and one.name == name and now - one.since <= _LONGEST for one in own or ())
+        for key in () if found else (ip, f"{connection.network.namespace or self._home} {ip}"):
+            found = found or any(one.name == name and now <= one.until for one in self._trusted.get(key) or ())
         if found:
             join.confirmed = (*join.confirmed, said)
         return found

@@ -1,17 +1,19 @@
 """What name servers answered, by who asked and by where the name led, within bounds: the oldest goes first."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from outwatch.model.records import Name
+
 _MOST_OF_ONE = 8  # names that are remembered of one key
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """A name that led to an address.
+    """A name that led to an address; ``asked`` is what a connection gets of it.
 
     ``heard`` is when, and ``before`` when it was heard for the last time before that, in seconds since the epoch, to be held against the
     start of connections. ``since`` and ``until``: from when to when it holds, in seconds of a clock that nobody sets.
@@ -19,6 +21,7 @@ class Answer(Struct, frozen=True, gc=False):
     """
 
     name: str
+    asked: Name
     heard: float
     before: float
     since: float
@@ -27,23 +30,23 @@ class Answer(Struct, frozen=True, gc=False):
 
 
 class Answers:
-    """Answers by some key, such as an address: of each key the last few names."""
+    """Answers by some key, such as an address: of each key the last few names.
 
-    __slots__ = ("_count", "_most", "_table")
+    ``get`` gives those of a key, the last one last, whether they still hold or not.
+    """
+
+    __slots__ = ("_count", "_most", "_table", "get")
 
     def __init__(self, most: int) -> None:
         """Bound the answers of all keys together."""
         self._most = most
         self._table: OrderedDict[str, tuple[Answer, ...]] = OrderedDict()
         self._count = 0
+        self.get: Callable[[str], Sequence[Answer] | None] = self._table.get  # no function of our own around it: it is asked all the time
 
     def __len__(self) -> int:
         """Count the answers."""
         return self._count
-
-    def get(self, key: str) -> Sequence[Answer]:
-        """Give the answers of a key, the last one last, whether they still hold or not."""
-        return self._table.get(key, ())
 
     def add(self, key: str, answer: Answer) -> int:
         """Remember an answer in the place of what the same name led to before; gives how many that still hold had to go for it."""
@@ -80,10 +83,10 @@ class AnswersOfProcesses:
         """Count the answers."""
         return self._count
 
-    def get(self, asker: str, ip: str) -> Sequence[Answer]:
+    def get(self, asker: str, ip: str) -> Sequence[Answer] | None:
         """Give the answers that a process got about an address."""
         there = self._table.get(asker)
-        return there.get(ip) if there is not None else ()
+        return there.get(ip) if there is not None else None
 
     def add(self, asker: str, ip: str, answer: Answer) -> None:
         """Remember an answer; if there are too many, those go whose process has asked for nothing for longest."""

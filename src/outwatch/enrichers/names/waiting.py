@@ -1,7 +1,7 @@
 """Connections that have no name that is believed, and may get one when it is heard at last."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
 
 from msgspec import Struct
 
@@ -22,21 +22,20 @@ class _Waits(Struct, frozen=True, gc=False):
 
 
 class Waiting:
-    """Who waits, by address; the oldest are given up."""
+    """Who waits, by address; the oldest are given up.
+
+    ``at`` gives those who wait for the name of an address, by id.
+    """
 
     def __init__(self) -> None:
         """Begin with nobody."""
         self._table: OrderedDict[str, dict[str, _Waits]] = OrderedDict()
         self._count = 0
+        self.at: Callable[[str], Container[str] | None] = self._table.get  # no function of our own around it: it is asked all the time
 
     def __len__(self) -> int:
         """Count those who wait."""
         return self._count
-
-    def has(self, ip: str, identity: str) -> bool:
-        """Tell whether a connection waits."""
-        there = self._table.get(ip)
-        return there is not None and identity in there
 
     def add(self, ip: str, identity: str, asker: str | None, namespace: str, now: float, *, has_name: bool) -> None:
         """Let a connection wait that does not yet; ``has_name``: it has one that is not believed."""

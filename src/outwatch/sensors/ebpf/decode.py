@@ -62,6 +62,9 @@ class Flow(NamedTuple):
     comm: bytes
 
 
+_made = partial(tuple.__new__, Flow)  # as Flow._make, which counts the fields each time
+
+
 class Life(NamedTuple):
     """A process began (``FORK``: ``pid`` is the child) or ended (``EXIT``)."""
 
@@ -144,12 +147,12 @@ def decode(data: bytes) -> Flow | Life | Program | Naming | Group | None:
 
 def flow(data: bytes) -> Flow | None:
     """Read a flow."""
-    return Flow._make(_FLOW.unpack(data)) if len(data) == FLOW_SIZE else None
+    return _made(_FLOW.unpack(data)) if len(data) == FLOW_SIZE else None
 
 
 def flows(data: bytes) -> Iterator[Flow]:
     """Read flows that stand one after another, and nothing else."""
-    return map(partial(tuple.__new__, Flow), _FLOW.iter_unpack(data))  # _make() would count the fields of each
+    return map(_made, _FLOW.iter_unpack(data))
 
 
 def burst(data: bytes) -> tuple[Flow, int] | None:
