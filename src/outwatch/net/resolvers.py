@@ -17,7 +17,10 @@ ENCRYPTED = frozenset(_KINDS)
 """Ports for encrypted DNS."""
 
 _REMEMBERED = 4_096
-_END, _START = 6, 3  # characters of a name's end, and of an IPv4 address, by which most others are told from those of resolvers
+_END = 6  # characters of a name's end by which most others are told from those of resolvers
+START = 3
+"""Characters of an IPv4 address that ``starts`` has."""
+
 _BLANK = ". "  # what may follow a name
 
 # Operator: names, then addresses.
@@ -88,9 +91,14 @@ def encrypted(ip: str | None, port: int | None, server_name: str | None) -> str 
     if kind is None:
         return None
     found = _by_name(server_name) if server_name else None
-    if found is None and ip and (ip[:_START] in _table().starts or ":" in ip):
+    if found is None and ip and (ip[:START] in _table().starts or ":" in ip):
         found = _by_address(ip)
     return f"{found} ({kind})" if found else None
+
+
+def starts() -> frozenset[str]:
+    """Give the first characters of the IPv4 addresses of resolvers: with others an address leads to none, which is quickly seen."""
+    return _table().starts
 
 
 def operator(ip: str | None) -> str | None:
@@ -135,5 +143,5 @@ def _table() -> _Table:
         MappingProxyType(addresses),
         tuple(networks),
         frozenset(name[-_END:] for name in names),
-        frozenset(text[:_START] for text in (*addresses, *(str(network) for network, _ in networks)) if ":" not in text),
+        frozenset(text[:START] for text in (*addresses, *(str(network) for network, _ in networks)) if ":" not in text),
     )

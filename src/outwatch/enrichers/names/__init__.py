@@ -23,7 +23,7 @@ from outwatch.model.interfaces import Part, PartConfig
 from outwatch.model.records import Connection, Findings, Name, NameOrigin, Question
 from outwatch.net import domains
 from outwatch.net.addresses import Scopes, parse
-from outwatch.net.resolvers import ENCRYPTED, encrypted
+from outwatch.net.resolvers import ENCRYPTED, START, encrypted, starts
 
 _MOST_OF_PROCESSES, _MOST_OF_ONE_PROCESS, _MOST_TRUSTED, _MOST_OTHERS = 40_000, 4_000, 40_000, 10_000  # answers that are remembered
 _MOST_JOINED = 20_000  # open connections whose names are remembered
@@ -94,6 +94,7 @@ class Names:
         self._others = Answers(_MOST_OTHERS)  # so that what anybody answers drives out nothing that is believed
         self._joined: Recent[_Join] = Recent(_MOST_JOINED)
         self._waiting = Waiting()
+        self._resolvers = starts()
         self._secretive: OrderedDict[str, str] = OrderedDict()  # processes and the resolver that they ask over an encrypted connection
 
     def learn(self, question: Question) -> Iterable[str]:
@@ -140,13 +141,13 @@ class Names:
         names = None
         if there or answer is not None:
             join = join or _Join(ip, answer)
-            names = self._all(connection, there, join)
+            names = self._all(connection, there, join) if there or answer is None or not answer.is_trusted else (answer.asked,)
         if connection.event.action in _OVER:
             if known is not None:
                 self._joined.drop(connection.id)
         elif join is not None and join is not known and (answer is not None or join.confirmed):
             self._joined.put(connection.id, join)
-        may_be = destination.port in ENCRYPTED and (there is not None or encrypted(ip, destination.port, None) is not None)
+        may_be = destination.port in ENCRYPTED and (there is not None or ip[:START] in self._resolvers or ":" in ip)
         if may_be or self._secretive or findings.no_name is not None:
             findings = self._of_resolver(connection, ip, names)
         if names != there or (names is not None and destination.domain is None):
@@ -163,8 +164,9 @@ class Names:
             return None
         process, began, now = connection.process, connection.timestamp, self._clock()
         asker = process.entity_id if process is not None else None
-        if asker is not None and (own := self._of_process.get(asker, ip)):
-            found = chosen(own, began, now, _LONGEST)
+        own = self._of_process.of(asker) if asker is not None else None
+        if own is not None and (there := own.get(ip)):
+            found = chosen(there, began, now, _LONGEST)
             if found is not None:
                 return found
         found = None
@@ -212,8 +214,9 @@ class Names:
             return False
         now, process = self._clock(), connection.process
         asker = process.entity_id if process is not None else None
-        own = self._of_process.get(asker, ip) if asker is not None else None
-        found = any(one.is_trusted and one.name == name and now - one.since <= _LONGEST for one in own or ())
+        own = self._of_process.of(asker) if asker is not None else None
+        there = own.get(ip) if own is not None else None
+        found = any(one.is_trusted and one.name == name and now - one.since <= _LONGEST for one in there or ())
         for key in () if found else (ip, f"{connection.network.namespace or self._home} {ip}"):
             found = found or any(one.name == name and now <= one.until for one in self._trusted.get(key) or ())
         if found:

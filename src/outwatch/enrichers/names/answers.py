@@ -71,22 +71,21 @@ class Answers:
 
 
 class AnswersOfProcesses:
-    """Answers by who asked, and by where they led; a process drives out its own oldest, not those of others."""
+    """Answers by who asked, and by where they led; a process drives out its own oldest, not those of others.
+
+    ``of`` gives those of a process.
+    """
 
     def __init__(self, most: int, most_of_one: int) -> None:
         """Bound the answers of all processes together, and those of one."""
         self._most, self._most_of_one = most, most_of_one
         self._table: OrderedDict[str, Answers] = OrderedDict()
         self._count = 0
+        self.of: Callable[[str], Answers | None] = self._table.get
 
     def __len__(self) -> int:
         """Count the answers."""
         return self._count
-
-    def get(self, asker: str, ip: str) -> Sequence[Answer] | None:
-        """Give the answers that a process got about an address."""
-        there = self._table.get(asker)
-        return there.get(ip) if there is not None else None
 
     def add(self, asker: str, ip: str, answer: Answer) -> None:
         """Remember an answer; if there are too many, those go whose process has asked for nothing for longest."""
