@@ -47,10 +47,10 @@ bench-capture: $(VENV)/.dev
 	  ../$(BIN)/python -m capture.$$script || code=1; done; exit $$code
 
 # The kernel sensor's object from its sources; needs clang 14 and libbpf-dev. The same sources give the same bytes.
-# The relocations of .BTF.ext, a quarter of the file, are for linkers; loaders take its offsets as they are.
+# The relocations of .BTF.ext, a quarter of the file, are for linkers; loaders take its offsets as they are. Labels within programs nobody needs.
 bpf:
 	cd $(EBPF) && clang -g -O2 -target bpf -mcpu=v3 -idirafter /usr/include/$$(uname -m)-linux-gnu -Wall -Werror \
-	  -ffile-prefix-map=$$(pwd)=. -c connect.bpf.c -o connect.bpf.o && llvm-strip -g --remove-section=.rel.BTF.ext connect.bpf.o
+	  -ffile-prefix-map=$$(pwd)=. -c connect.bpf.c -o connect.bpf.o && llvm-strip -g --remove-section=.rel.BTF.ext --wildcard --strip-symbol='LBB*' connect.bpf.o
 
 # The manual page from the command tree.
 man: $(VENV)/.dev

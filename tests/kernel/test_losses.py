@@ -126,3 +126,52 @@ def test_an_end_that_the_kernel_did_not_tell_is_found_told_once_and_counted(lab:
     assert [(flow.kind, flow.sent, flow.received) for flow in ended] == [(CLOSE, 77, 99)]
     assert counted >= 1  # the other end was reset too; its socket may have gone before it was looked at
     assert not again
+
+
+_AGAIN = """
+import json, socket, struct, sys
+door = socket.create_server(("127.0.0.1", 0), backlog=200)
+for round in range(2):
+    held = []
+    for _ in range(100):
+        held += [socket.create_connection(door.getsockname()), door.accept()[0]]
+        held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    print(json.dumps([one.getsockname()[1] for one in held[::2]]), flush=True)
+    sys.stdin.readline()
+    for one in reversed(held):
+        one.close()
+    print("closed", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_an_end_that_the_kernel_did_not_tell_is_told_when_another_socket_takes_its_place(lab: Lab) -> None:
+    hooks = Hooks(1 << 20, storm=0)
+    ring = Ring(hooks)
+    try:
+        with script(lab, _AGAIN) as holder:
+            ports = set(json.loads(holder.line()))
+            hooks.poll(0)
+            before = {flow.id for flow in ring.events if isinstance(flow, Flow) and flow.pid == holder.pid and flow.kind == STATE}
+            for link in hooks._object._links[:2]:  # what tells changes of TCP
+                hooks._object._libbpf.bpf_link__destroy(link)
+            del hooks._object._links[:2]
+            holder.tell("")
+            assert holder.line() == "closed"
+            for program in ("tcp_held", "tcp_free"):
+                hooks._object.attach(program)
+            lost = hooks.refused()[2]
+            holder.tell("")
+            holder.line()
+            hooks.poll(0)
+            told = [flow for flow in ring.events if isinstance(flow, Flow) and flow.kind == CLOSE and flow.id in before]
+            at_once = len(told)
+            told += [flow for flow in hooks.totals() if flow.kind == CLOSE and flow.id in before]
+            counted = hooks.refused()[2] - lost
+    finally:
+        hooks.close()
+    assert len(before) == len(ports)
+    assert at_once
+    assert sorted(flow.id for flow in told) == sorted(before)
+    assert {flow.local_port for flow in told} == ports
+    assert counted >= len(before)

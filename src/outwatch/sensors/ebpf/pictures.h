@@ -69,7 +69,7 @@ static __always_inline bool existing_stream(struct flow *flow, struct sock *sk, 
 		fresh.answered = state != TCP_SYN_SENT;
 		fresh.tried = 1;
 	}
-	if (!settings.look && !note_stream(sk, &fresh, BPF_NOEXIST))
+	if (!settings.look && !note_stream(sk, &fresh))
 		return 0;
 	stream_flow(flow, &fresh, EVENT_TOTAL);
 	return 1;

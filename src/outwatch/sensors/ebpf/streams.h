@@ -51,16 +51,16 @@ static __always_inline struct stream *stream_of(const void *sk)
 	return bpf_map_lookup_elem(&streams, &key);
 }
 
-/* Note a socket in place of what was known at its address; what finds no room is counted. */
-static __always_inline struct stream *note_stream(const void *sk, const struct stream *stream, u64 flags)
+/* Note a socket that is not known; what finds no room is counted. */
+static __always_inline bool note_stream(const void *sk, const struct stream *stream)
 {
 	u64 key = (u64)sk;
 
-	if (!bpf_map_update_elem(&streams, &key, stream, flags))
-		return bpf_map_lookup_elem(&streams, &key);
-	if (flags != BPF_NOEXIST || !bpf_map_lookup_elem(&streams, &key))
+	if (!bpf_map_update_elem(&streams, &key, stream, BPF_NOEXIST))
+		return 1;
+	if (!bpf_map_lookup_elem(&streams, &key))
 		miss();
-	return NULL;
+	return 0;
 }
 
 static __always_inline void forget_stream(const void *sk)
@@ -161,6 +161,54 @@ static __always_inline void count_stream_at(struct flow *flow, const struct sock
 		count_whole(flow, sk);
 }
 
+/* A connection is over. It may be told alone, or with others like it. */
+static __noinline int stream_over(struct flow *flow, struct stream *stream)
+{
+	struct place place;
+	bool folds;
+
+	flow->head.flags = stream->answered ? 0 : FLAG_FAILED;
+	stream_place(&place, stream, flow->head.flags, flow->error);
+	if (!stream->answered && !stream->told && !(stream->who.flags & FLAG_EXISTING))
+		stream->fold.folded = is_storm(&place);
+	folds = keeps_folded(&stream->fold);
+	if (!(folds && gather_more(&place, flow->sent, flow->received))) {
+		stream_flow(flow, stream, EVENT_CLOSE);
+		stream->who.id = 0;  /* before its end is told: nothing is told of it afterwards */
+		if (!(folds && gather(&place, flow)))
+			say(flow, sizeof(*flow), EVENT_CLOSE, flow->uid);
+	}
+	stream->who.id = 0;
+	return 0;
+}
+
+/* The kernel did not tell that a connection had ended, and its socket has gone: it is told now, with the bytes that are known of it. */
+static __noinline int stream_is_stale(struct stream *stream)
+{
+	struct flow flow = {};
+
+	flow.sent = stream->told_sent;
+	flow.received = stream->told_received;
+	untold();
+	return stream_over(&flow, stream);
+}
+
+/* Note a socket that begins, in place of what was known at its address. */
+static __always_inline int note_beginning(const struct sock *sk, const struct stream *fresh)
+{
+	struct stream *stale;
+	u64 key = (u64)sk;
+
+	if (!bpf_map_update_elem(&streams, &key, fresh, BPF_NOEXIST))
+		return 0;
+	stale = bpf_map_lookup_elem(&streams, &key);
+	if (stale && stale->who.id && (stale->answered || stale->tried))
+		stream_is_stale(stale);
+	if (bpf_map_update_elem(&streams, &key, fresh, BPF_ANY))
+		miss();
+	return 0;
+}
+
 /* A process calls or listens. A call is told when it is answered or over, or by stream_totals() if neither comes soon. */
 static __noinline int stream_begins(struct sock *sk, bool tried)
 {
@@ -169,8 +217,7 @@ static __noinline int stream_begins(struct sock *sk, bool tried)
 	own(&fresh.who, netns_of(sk));
 	fresh.tried = tried;
 	note_ends(&fresh, sk);
-	note_stream(sk, &fresh, BPF_ANY);
-	return 0;
+	return note_beginning(sk, &fresh);
 }
 
 /* A listener's child, made while the kernel works on a packet for the listener: it belongs to the listener's owner, not to the task
@@ -190,8 +237,7 @@ static __noinline int stream_inherits(struct sock *sk)
 	fresh.who.flags = (fresh.who.flags & FLAG_KERNEL) | FLAG_INGRESS;
 	fresh.who.netns = netns_of(sk);
 	fresh.named = NAMED_ENOUGH;
-	note_stream(sk, &fresh, BPF_ANY);
-	return 0;
+	return note_beginning(sk, &fresh);
 }
 
 static __noinline int stream_answered(struct sock *sk, struct stream *stream)
@@ -216,25 +262,12 @@ static __noinline int stream_answered(struct sock *sk, struct stream *stream)
 static __noinline int stream_ends(struct sock *sk, struct stream *stream)
 {
 	struct flow flow = {};
-	struct place place;
-	bool folds;
 
 	count_stream(&flow, sk);
 	flow.error = sk->sk_err;
-	flow.head.flags = stream->answered ? 0 : FLAG_FAILED;
 	if (!stream->answered)
 		note_ends(stream, sk);
-	stream_place(&place, stream, flow.head.flags, flow.error);
-	if (!stream->answered && !stream->told && !(stream->who.flags & FLAG_EXISTING))
-		stream->fold.folded = is_storm(&place);
-	folds = keeps_folded(&stream->fold);
-	if (!(folds && gather_more(&place, flow.sent, flow.received))) {
-		stream_flow(&flow, stream, EVENT_CLOSE);
-		stream->who.id = 0;  /* before its end is told: nothing is told of it afterwards */
-		if (!(folds && gather(&place, &flow)))
-			say(&flow, sizeof(flow), EVENT_CLOSE, flow.uid);
-	}
-	stream->who.id = 0;
+	stream_over(&flow, stream);
 	forget_stream(sk);
 	return 0;
 }
