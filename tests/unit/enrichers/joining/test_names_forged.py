@@ -89,7 +89,7 @@ def test_ten_thousand_names_of_one_address_cost_whoever_asked_nothing(names: Nam
     for number in range(10_000):
         names.learn(question(f"n{number}.evil.example", IP, f"2001:db8::{number:x}", process=SOMEBODY))
     assert best(names.enrich(call(connection))) == ("mine.example", [("mine.example", "dns", True)])
-    assert len(names._trusted.get(IP)) == 8
+    assert len(names._trusted.get(IP) or ()) == 8
     assert len(names._of_process) == 4_001
     assert health.lost["heard names"] >= 9_990  # of those that still held
 
