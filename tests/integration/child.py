@@ -103,5 +103,6 @@ class Child:
         self._errors.close()
 
     def _read_errors(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read().decode("utf-8", "backslashreplace")
+        # The program writes where this file's own position is, so that must not be moved.
+        file = self._errors.fileno()
+        return os.pread(file, os.fstat(file).st_size, 0).decode("utf-8", "backslashreplace")

@@ -89,9 +89,9 @@ def machine(lab: Lab, started: ExitStack, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 class Resolver(Child):
-    """A resolver that writes down its questions; ``spelled`` is how it writes one."""
+    """A resolver that writes down its questions; ``spelled`` is how it writes one, ``ready`` what it says of its start."""
 
-    spelled = ""
+    spelled = ready = ""
 
     def count(self, kind: str, name: str) -> int:
         """Count the questions for a name of which it has told."""
@@ -106,8 +106,7 @@ def _dnsmasq(lab: Lab, _folder: Path) -> Resolver:
     log = ["--log-queries", "--log-facility=-"]
     argv = ["dnsmasq", *plain, *log, f"--listen-address={SERVER}", "--local-ttl=60", *local, *pointers, *hosts]
     resolver = Resolver(lab.inside(lab.there, argv))
-    resolver.spelled = "query[{kind}] {name} from"
-    resolver.wait_for_error("started")
+    resolver.spelled, resolver.ready = "query[{kind}] {name} from", "started"
     return resolver
 
 
@@ -141,8 +140,7 @@ def _unbound(lab: Lab, folder: Path) -> Resolver:
     path = folder / "unbound.conf"
     path.write_text(_UNBOUND.format(folder=folder, server=SERVER, data="\n".join(f'  local-data: "{one}"' for one in data)))
     resolver = Resolver(lab.inside(lab.there, ["unbound", "-d", "-p", "-c", str(path)]))
-    resolver.spelled = "192.0.2.1 {name}. {kind} IN"
-    resolver.wait_for_error("start of service")
+    resolver.spelled, resolver.ready = "192.0.2.1 {name}. {kind} IN", "start of service"
     return resolver
 
 
@@ -153,6 +151,7 @@ def resolver(request: pytest.FixtureRequest, machine: Machine, started: ExitStac
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
     resolver: Resolver = started.enter_context(request.param(machine.lab, tmp_path))
+    resolver.wait_for_error(resolver.ready)
     return resolver
 
 
