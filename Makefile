@@ -12,7 +12,7 @@ SITE := build/docs
 
 EBPF := src/outwatch/sensors/ebpf
 
-.PHONY: bpf fuzz run test lint types imports tests docs bench bench-capture lock man clean
+.PHONY: bpf fuzz kernels run test lint types imports tests docs bench bench-capture lock man clean
 
 run: $(VENV)/.run
 	$(BIN)/outwatch scan --for 10s
@@ -51,6 +51,12 @@ bench-capture: $(VENV)/.dev
 bpf:
 	cd $(EBPF) && clang -g -O2 -target bpf -mcpu=v3 -idirafter /usr/include/$$(uname -m)-linux-gnu -Wall -Werror \
 	  -ffile-prefix-map=$$(pwd)=. -c connect.bpf.c -o connect.bpf.o && llvm-strip -g --remove-section=.rel.BTF.ext --wildcard --strip-symbol='LBB*' connect.bpf.o
+
+# The distribution's own kernel, unpacked but not installed, for the tests that start one in an emulated machine (Debian on x86_64).
+kernels: build/kernels
+build/kernels:
+	mkdir -p $@.new && cd $@.new && apt-get download -qq "$$(apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \(linux-image-[0-9]\)/\1/p')" \
+	  && dpkg-deb -x linux-image-*.deb . && rm linux-image-*.deb && cd ../.. && mv $@.new $@
 
 # The manual page from the command tree.
 man: $(VENV)/.dev
