@@ -1,6 +1,7 @@
 /*
  * As much as goes through one TCP stream, or as many UDP packets of 64 bytes; both ends in one process, the receiving one in a namespace of its own.
- * flood tcp|udp NAMESPACE ADDRESS PORT SECONDS prints as JSON what was sent and received, the seconds and the processor time of both ends.
+ * flood tcp|udp NAMESPACE ADDRESS PORT SECONDS prints as JSON what was sent and received, the seconds and the processor time of both ends,
+ * and what was sent in each tenth of a second.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -16,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PIECE = 128 * 1024, SMALL = 64 };
+enum { PIECE = 128 * 1024, SMALL = 64, TENTHS = 600 };
 
 static volatile int over;
 static uint64_t received;
@@ -65,7 +66,10 @@ int main(int count, char **args)
 	struct sockaddr_in to = {.sin_family = AF_INET};
 	struct timeval patience = {.tv_usec = 200000};
 	int own = open("/proc/self/ns/net", O_RDONLY), there, tcp, server, one, taker;
-	uint64_t sent = 0, pieces = 0;
+	uint64_t sent = 0, pieces = 0, before = 0;
+	static uint64_t tenths[TENTHS];
+	double tenth;
+	int told = 0;
 	struct rusage used;
 	pthread_t thread;
 	double began, seconds;
@@ -89,7 +93,7 @@ int main(int count, char **args)
 	stay_on(0);
 	pthread_create(&thread, NULL, take, &taker);
 	seconds = atof(args[5]);
-	began = now();
+	tenth = began = now();
 	while (now() - began < seconds) {
 		for (int turn = 0; turn < (tcp ? 8 : 256); turn++) {
 			ssize_t size = send(one, piece, tcp ? PIECE : SMALL, 0);
@@ -98,14 +102,22 @@ int main(int count, char **args)
 			sent += size;
 			pieces++;
 		}
+		if (now() - tenth >= 0.1 && told < TENTHS) {
+			tenths[told++] = (pieces - before) / (now() - tenth);
+			before = pieces;
+			tenth = now();
+		}
 	}
 	seconds = now() - began;
 	over = 1;
 	close(one);
 	pthread_join(thread, NULL);
 	getrusage(RUSAGE_SELF, &used);
-	printf("{\"sent\": %llu, \"received\": %llu, \"pieces\": %llu, \"seconds\": %f, \"cpu\": %f}\n", (unsigned long long)sent,
+	printf("{\"sent\": %llu, \"received\": %llu, \"pieces\": %llu, \"seconds\": %f, \"cpu\": %f, \"tenths\": [", (unsigned long long)sent,
 	       (unsigned long long)received, (unsigned long long)pieces, seconds,
 	       used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6);
+	for (int at = 0; at < told; at++)
+		printf("%s%llu", at ? ", " : "", (unsigned long long)tenths[at]);
+	puts("]}");
 	return 0;
 }
