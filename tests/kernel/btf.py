@@ -1,11 +1,11 @@
-"""Structures as the type information of an object file describes them (ELF64; include/uapi/linux/btf.h), read from its bytes."""
+"""Structures as the type information of an object file describes them (include/uapi/linux/btf.h), read from its bytes."""
 
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_SECTION_TABLE = struct.Struct("<40xQ10xHHH")  # e_shoff, e_shentsize, e_shnum, e_shstrndx of Elf64_Ehdr
-_SECTION = struct.Struct("<I20xQQ24x")  # sh_name, sh_offset, sh_size of Elf64_Shdr
+from .elf import sections
+
 _BTF = struct.Struct("<HBBIIIII")  # btf_header
 _TYPE = struct.Struct("<III")  # btf_type
 _INT, _ARRAY, _STRUCT, _UNION, _ENUM, _FUNC_PROTO, _VAR, _DATASEC, _DECL_TAG, _ENUM64 = 1, 3, 4, 5, 6, 13, 14, 15, 17, 19
@@ -23,7 +23,7 @@ class Structure(NamedTuple):
 
 def structures(image: bytes) -> dict[str, Structure]:
     """Give the structures by name; of several with one name the last."""
-    data = _section(image, b".BTF")
+    data = next(one.data for one in sections(image) if one.name == ".BTF")
     magic, _, _, head, types_at, types_size, names_at, _ = _BTF.unpack_from(data)
     assert magic == 0xEB9F
     names = data[head + names_at :]
@@ -45,16 +45,6 @@ def _structures(types: bytes, names: bytes) -> Iterator[tuple[str, Structure]]:
                 found[_text(names, member)] = bits // 8
             yield _text(names, name), Structure(size, found)
         at += _MORE.get(kind, 0) + _MORE_EACH.get(kind, 0) * count
-
-
-def _section(image: bytes, wanted: bytes) -> bytes:
-    table, size, count, names_in = _SECTION_TABLE.unpack_from(image)
-    sections = [_SECTION.unpack_from(image, table + number * size) for number in range(count)]
-    names = image[sections[names_in][1] :]
-    for name, at, length in sections:
-        if names[name:].startswith(wanted + b"\0"):
-            return image[at : at + length]
-    raise AssertionError(f"no section {wanted!r}")
 
 
 def _text(names: bytes, at: int) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,7 +11,7 @@ if sys.platform != "linux":
     pytest.skip("BPF is Linux's", allow_module_level=True)
 
 from outwatch.sensors.ebpf.decode import KINDS, decode
-from outwatch.sensors.ebpf.hooks import Hooks
+from outwatch.sensors.ebpf.hooks import PROCESSES, TCP, Hooks, programs_of
 
 
 class Counted(NamedTuple):
@@ -55,3 +56,12 @@ class Ring:
             if before == after:
                 break
         return before, after
+
+
+def let_go(hooks: Hooks, chosen: Callable[[str], bool]) -> list[str]:
+    """Detach the chosen ones of the programs that see TCP and processes; gives their names."""
+    attached = [name for hook in (TCP, PROCESSES) for name in programs_of(hook)]  # first, in this order
+    for at, name in reversed(list(enumerate(attached))):
+        if chosen(name):
+            hooks._object._libbpf.bpf_link__destroy(hooks._object._links.pop(at))
+    return [name for name in attached if chosen(name)]

@@ -17,7 +17,7 @@ if sys.platform != "linux":
 from outwatch.sensors.ebpf.decode import CLOSE, OPEN, STATE, Flow
 from outwatch.sensors.ebpf.hooks import Hooks
 
-from .ring import Ring
+from .ring import Ring, let_go
 from .watch import Watch, done, script
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]
@@ -107,14 +107,16 @@ sys.stdin.readline()
 """
 
 
+def sees_tcp(program: str) -> bool:
+    return program.startswith("tcp_")
+
+
 def test_an_end_that_the_kernel_did_not_tell_is_found_told_once_and_counted(lab: Lab) -> None:
     hooks = Hooks(1 << 20, storm=0)
     try:
         with script(lab, _HELD) as holder:
             port = int(holder.line())
-            for link in hooks._object._links[:2]:  # what tells changes of TCP
-                hooks._object._libbpf.bpf_link__destroy(link)
-            del hooks._object._links[:2]
+            let_go(hooks, sees_tcp)
             lost = hooks.refused()[2]
             holder.tell("")
             assert holder.line() == "closed"
@@ -153,12 +155,10 @@ def test_an_end_that_the_kernel_did_not_tell_is_told_when_another_socket_takes_i
             ports = set(json.loads(holder.line()))
             hooks.poll(0)
             before = {flow.id for flow in ring.events if isinstance(flow, Flow) and flow.pid == holder.pid and flow.kind == STATE}
-            for link in hooks._object._links[:2]:  # what tells changes of TCP
-                hooks._object._libbpf.bpf_link__destroy(link)
-            del hooks._object._links[:2]
+            attached = let_go(hooks, sees_tcp)
             holder.tell("")
             assert holder.line() == "closed"
-            for program in ("tcp_held", "tcp_free"):
+            for program in attached:
                 hooks._object.attach(program)
             lost = hooks.refused()[2]
             holder.tell("")

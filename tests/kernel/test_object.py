@@ -10,8 +10,11 @@ import pytest
 
 from integration.child import LONG
 
+from .elf import Function, functions
+
 CLANG = 14  # the one that built it
 MOST = 150_000  # bytes
+STACK, ROUNDED = 512, 32  # bytes that a program may use with all that it calls, each part rounded up (kernel/bpf/verifier.c)
 
 
 def clang() -> str:
@@ -47,3 +50,18 @@ def test_the_object_is_small_and_names_no_folder_of_whoever_built_it() -> None:
     image = files("outwatch.sensors.ebpf").joinpath("connect.bpf.o").read_bytes()
     assert len(image) < MOST
     assert not re.search(rb"/(home|root|tmp|work|usr|build)/", image)
+
+
+def deepest(name: str, among: dict[str, Function]) -> int:
+    """Reckon the bytes of stack as the kernel does."""
+    own = max(among[name].stack, 1)
+    return -(-own // ROUNDED) * ROUNDED + max((deepest(called, among) for called in among[name].calls), default=0)
+
+
+def test_every_program_has_the_stack_that_it_needs_on_all_kernels() -> None:
+    # Since Linux 6.13 each program may have 512 bytes of its own for each call, so what is too deep for others would be taken here.
+    found = functions(files("outwatch.sensors.ebpf").joinpath("connect.bpf.o").read_bytes())
+    programs = {name: deepest(name, found) for name, one in found.items() if one.section != ".text"}
+    assert {"tcp_held", "packet_in", "existing", "burst_totals"} <= programs.keys()
+    assert {name: depth for name, depth in programs.items() if depth > STACK} == {}
+    assert programs["packet_in"] > found["packet_in"].stack + found["count_packet"].stack, "calls were not followed"

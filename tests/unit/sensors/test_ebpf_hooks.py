@@ -1,6 +1,7 @@
 """What the kernel does not take is left out, as little as possible, and said."""
 
 import contextlib
+import os
 import struct
 import sys
 import time
@@ -90,6 +91,20 @@ def test_only_what_the_kernel_lacks_is_left_out_and_the_reason_is_said(kernel: K
     assert all("no hook for" in line for line in hooks.blind())
     assert len(hooks.blind()) == len(off)
     assert not unknown & set(kernel.loaded[0].programs)
+
+
+@pytest.mark.parametrize(
+    ("release", "twice"), [("5.11.0", False), ("6.18.44-a", False), ("6.19.14+deb13-amd64", True), ("7.0.1", True), ("odd", False)]
+)
+def test_kernels_that_let_others_go_on_get_second_programs(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, release: str, twice: bool
+) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "here", release, "", "x86_64")))
+    Hooks(4096)
+    second = {name for name in kernel.loaded[0].attached if name.endswith("_again")}
+    assert second == (
+        {"tcp_held_again", "tcp_free_again", "process_exec_again", "process_fork_again", "process_exit_again"} if twice else set()
+    )
 
 
 @pytest.mark.parametrize("name", ["tcp_held", "process_exec", "existing", "running"])

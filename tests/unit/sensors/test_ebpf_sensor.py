@@ -253,6 +253,19 @@ def test_whose_beginning_is_not_yet_read_has_its_process_all_the_same(
     assert told.outwatch.cgroup == "/late.service"
 
 
+@pytest.mark.parametrize("begun", [[], [flow(STATE)]])
+def test_an_end_that_the_kernel_did_not_tell_is_the_last_word_also_if_the_beginning_is_not_yet_read(
+    sensor: Ebpf, kernel: Kernel, monkeypatch: pytest.MonkeyPatch, begun: list[Flow]
+) -> None:
+    def look(*, last: bool = False) -> Iterator[Flow]:
+        kernel.came = [packed(one) for one in begun]
+        return iter([flow(CLOSE, sent=7)])
+
+    monkeypatch.setattr(kernel, "totals", look)
+    told = [one for batch in observed(sensor, kernel, []) for one in batch]
+    assert [(one.event.action, one.source.bytes) for one in told] == [("close", 7)]
+
+
 def test_a_talk_that_nobody_heard_of_has_no_process_and_is_left_out(sensor: Ebpf, kernel: Kernel) -> None:
     kernel.carried = [flow(TOTAL, id=ID + 1, sent=1)]
     assert observed(sensor, kernel, []) == [[]]

@@ -30,6 +30,7 @@ static __always_inline void datagrams(struct flow *flow, const struct owner *own
 }
 
 #define PATIENCE 512      /* looks whether the other processor is done */
+#define GONE 2            /* in the place of owner.claimed: its end was told */
 
 /* TCP and MPTCP are told by their states; SCTP is no stream here, whatever its sockets are called. */
 static __always_inline bool is_stream(u32 type, u32 protocol)
@@ -62,8 +63,8 @@ static __noinline void count_packet(struct __sk_buff *skb, bool out)
 		return;
 	}
 	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
-	if (!owner)
-		return;  /* the kernel's own: never blame the current task */
+	if (!owner || owner->claimed == GONE)
+		return;  /* the kernel's own: never blame the current task; or SCTP says goodbye */
 	if (bpf_skb_load_bytes(skb, 0, &first, 1))
 		return;
 	if (first >> 4 == 4) {
@@ -176,7 +177,7 @@ int socket_release(struct bpf_sock *ctx)
 	owner->answered = 0;  /* before its end is told: nothing is told of it afterwards */
 	if (!(keeps_folded(&owner->fold) && gather(&place, &flow)))
 		say(&flow, sizeof(flow), EVENT_CLOSE, flow.uid);
-	owner->claimed = 0;
+	owner->claimed = GONE;
 	return 1;
 }
 

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 import struct
 import sys
 import time
@@ -31,17 +32,21 @@ _PIECE = 65_536
 
 
 class Hook(NamedTuple):
-    """Programs that belong together, the iterators among them, and what their lack costs (empty: the sensor can't do without)."""
+    """Programs that belong together, the iterators among them, and what their lack costs (empty: the sensor can't do without).
+
+    ``again``: programs of which there is a second, for kernels that let others go on while a program runs.
+    """
 
     name: str
     programs: tuple[str, ...]
     iterators: tuple[str, ...] = ()
     lack: str = ""
     to_cgroups: bool = False
+    again: bool = False
 
 
-TCP = Hook("tcp", ("tcp_held", "tcp_free"), ("existing", "stream_totals"))
-PROCESSES = Hook("processes", ("process_exec", "process_fork", "process_exit"), ("running",))
+TCP = Hook("tcp", ("tcp_held", "tcp_free"), ("existing", "stream_totals"), again=True)
+PROCESSES = Hook("processes", ("process_exec", "process_fork", "process_exit"), ("running",), again=True)
 DATAGRAMS = Hook(
     "datagrams",
     ("socket_create", "socket_release", "packet_out", "packet_in", "addressed_4", "addressed_6"),
@@ -55,6 +60,8 @@ GROUPS = Hook("groups", ("group_made",), (), "services and containers that are b
 HOOKS = (TCP, PROCESSES, DATAGRAMS, SHARING, STORMS, GROUPS)
 """All that there are."""
 
+_AGAIN = "_again"  # ends the name of a second program
+_INTERRUPTED = (6, 19)  # the first kernels whose tracepoints do not keep a processor for themselves, at the earliest
 _PICTURE = ("running", "existing")
 _OPTIONAL = (GROUPS, SHARING, STORMS, DATAGRAMS)
 _OVER = {"stream_totals": "streams", "datagram_totals": "owners", "talk_totals": "talks", "burst_totals": "bursts"}
@@ -105,7 +112,7 @@ class Hooks:
             for dropped in itertools.combinations(wished, number):
                 names = {*self.off, *(hook.name for hook in dropped)}
                 settings = _SETTINGS.pack(0 if STORMS.name in names else storm, self._copies_names, ring_bytes // 4, 0)
-                wanted = [name for hook in HOOKS if hook.name not in names for name in (*hook.programs, *hook.iterators)]
+                wanted = [name for hook in HOOKS if hook.name not in names for name in (*programs_of(hook), *hook.iterators)]
                 try:
                     image = _loaded(ring_bytes, settings, wanted)
                 except SensorUnavailable as error:
@@ -120,7 +127,7 @@ class Hooks:
             return
         try:
             with cgroup_root() if hook.to_cgroups else contextlib.nullcontext() as folder:
-                for name in hook.programs:
+                for name in programs_of(hook):
                     self._object.attach(name, folder)
         except (SensorUnavailable, OSError) as error:
             if hook not in _OPTIONAL:
@@ -192,12 +199,17 @@ class Hooks:
         self._object.delete("bursts", key)
 
     def refused(self) -> tuple[int, int, int]:
-        """Count what was lost since the start: no room in the ring, no room in a map, a program that was not entered."""
+        """Count what was lost since the start: no room in the ring, no room in a map, a program that was not entered.
+
+        Where there are two for the same, as many at the most as one of them was not.
+        """
         counts = [[_COUNT.unpack(value) for value in self._object.per_cpu("counts", kind, _COUNT.size)] for kind in range(KINDS)]
         sums = [sum(refused for _, refused in one) for one in counts]
         untold = sum(happened for happened, _ in counts[0])
-        programs = [name for hook in HOOKS if hook.name not in self.off and not hook.to_cgroups for name in hook.programs]
-        return sum(sums[1:]), sums[0], untold + sum(self._object.misses(name) for name in programs)
+        on = [hook for hook in HOOKS if hook.name not in self.off and not hook.to_cgroups]
+        misses = {name: self._object.misses(name) for hook in on for name in programs_of(hook)}
+        missed = sum(min(misses[name], misses.get(name + _AGAIN, misses[name])) for hook in on for name in hook.programs)
+        return sum(sums[1:]), sums[0], untold + missed
 
     def close(self) -> None:
         """Take everything out of the kernel."""
@@ -205,6 +217,12 @@ class Hooks:
             self._ring.close()
             self._ring = None
         self._object.close()
+
+
+def programs_of(hook: Hook) -> tuple[str, ...]:
+    """Give the programs of a hook that this kernel needs; the second ones come last, and so do what the first ones left."""
+    release = tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
+    return (*hook.programs, *(name + _AGAIN for name in hook.programs)) if hook.again and release >= _INTERRUPTED else hook.programs
 
 
 def _loaded(ring_bytes: int, settings: bytes, wanted: Collection[str]) -> BpfObject:

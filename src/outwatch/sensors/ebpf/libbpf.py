@@ -16,7 +16,9 @@ from outwatch.errors import SensorUnavailable
 _LIBRARY = "libbpf.so.1"
 _REMEDY = "apt install libbpf1 (or your system's package of libbpf 1.0 or later)"
 _INFO, _MISSES_AT = 216, 208  # bytes of struct bpf_prog_info up to recursion_misses, which ends there (linux/bpf.h)
-_MOST_SAID = 4000  # characters of libbpf's own words that are kept
+_MOST_SAID, _MOST_REASON = 4000, 200  # characters of libbpf's own words that are kept, and that are told
+_LINE, _LOG = 512, 1 << 20  # bytes of a line that libbpf says; of what the kernel's verifier says, which comes as one
+_ABOUT_ITSELF = ("verification time", "stack depth", "processed", "--")  # how such lines begin that hold no reason
 
 _Print = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 Sample = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
@@ -55,6 +57,12 @@ _OTHER_CALLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 
 
+def verifiers_reason(said: str) -> str:
+    """Give the line of a verifier's log that says why a program was refused: the last one before its figures; empty if there is none."""
+    lines = [line.strip() for line in said.splitlines()]
+    return next((line for line in reversed(lines) if line and not line.startswith(_ABOUT_ITSELF) and "LOAD LOG --" not in line), "")
+
+
 class _MapOption(ctypes.Structure):
     """``union bpf_iter_link_info`` for a map (linux/bpf.h)."""
 
@@ -89,6 +97,7 @@ class BpfObject:
         """Read an object file; nothing is loaded yet. ``SensorUnavailable`` if libbpf can't be used or refuses it."""
         self._libbpf = _library()
         self._said: list[str] = []
+        self._refusal = ""
         self._print = self._hear()
         self._links: list[int] = []
         self._image = ctypes.create_string_buffer(image, len(image))
@@ -102,10 +111,15 @@ class BpfObject:
         libc.vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
 
         def hear(level: int, form: bytes, arguments: int) -> int:
-            text = ctypes.create_string_buffer(512)
-            libc.vsnprintf(text, len(text), form, arguments)
             if level == 0 and sum(map(len, self._said)) < _MOST_SAID:
-                self._said.append(text.value.decode("utf-8", "replace").strip())
+                log = b"LOAD LOG" in form
+                text = ctypes.create_string_buffer(_LOG if log else _LINE)
+                libc.vsnprintf(text, len(text), form, arguments)
+                said = text.value.decode("utf-8", "replace").strip()
+                if log:
+                    self._refusal = self._refusal or verifiers_reason(said)
+                else:
+                    self._said.append(said.removeprefix("libbpf: "))
             return 0
 
         listener = _Print(hear)
@@ -115,11 +129,11 @@ class BpfObject:
 
     def _unavailable(self, what: str, remedy: str) -> SensorUnavailable:
         number = ctypes.get_errno()
-        why = os.strerror(number) if number else "no reason given"
-        if number in {errno.EPERM, errno.EACCES}:
+        said = [line for line in (*self._said[:1], self._refusal) if line]  # what is said later is that others fail by it
+        why = "; ".join(said)[:_MOST_REASON] or (os.strerror(number) if number else "no reason given")
+        if number == errno.EPERM:
             remedy = "run it as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
-        said = next((line for line in reversed(self._said) if line), "")
-        return SensorUnavailable(f"{what}: {why}" + (f" ({said[:200]})" if said else ""), remedy)
+        return SensorUnavailable(f"{what}: {why}", remedy)
 
     def programs(self) -> Iterator[tuple[str, int]]:
         """Yield names and handles of the programs."""
@@ -146,7 +160,7 @@ class BpfObject:
         """Load maps and programs into the kernel; ``SensorUnavailable`` if it refuses."""
         ctypes.set_errno(0)
         if self._libbpf.bpf_object__load(self._object):
-            raise self._unavailable("the kernel does not take the BPF programs", "see outwatch doctor")
+            raise self._unavailable("the kernel does not take the BPF programs", "use Linux 5.11 or later, or --sensor sock_diag")
 
     def attach(self, name: str, cgroup: int | None = None) -> None:
         """Attach a program to the hook in its name, or to a cgroup's folder (a descriptor)."""

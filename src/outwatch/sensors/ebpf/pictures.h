@@ -173,7 +173,8 @@ static __always_inline bool is_due(struct fold *fold, u64 id, bool moved)
  * and its id has gone before.
  *
  * Once in some ten million ends the kernel does not call the programs. The socket is closed then and its id is still there, which is
- * nowhere else so, because they are called before. It is told here that it is over, with the bytes that are left to read, and counted.
+ * nowhere else so, because they are called before. It is told here that it is over, with the bytes that are left to read, and counted. What
+ * stood where something else is by now, to be seen by the port, has those that were told last.
  */
 SEC("iter/bpf_map_elem")
 int stream_totals(struct bpf_iter__bpf_map_elem *ctx)
@@ -182,6 +183,7 @@ int stream_totals(struct bpf_iter__bpf_map_elem *ctx)
 	u64 *key = ctx->key, id, address;
 	struct flow flow = {};
 	struct sock *sk;
+	bool gone;
 	u8 state;
 
 	if (!key || !stream)
@@ -192,8 +194,14 @@ int stream_totals(struct bpf_iter__bpf_map_elem *ctx)
 	id = *(volatile u64 *)&stream->who.id;
 	if (!id || (!stream->answered && !stream->tried))  /* over, or it listens */
 		return 0;
-	if (state == TCP_CLOSE) {
-		count_stream_at(&flow, sk);
+	gone = BPF_CORE_READ(sk, __sk_common.skc_dport) != bpf_htons(stream->remote_port);
+	if (gone || state == TCP_CLOSE) {
+		if (gone) {
+			flow.sent = stream->told_sent;
+			flow.received = stream->told_received;
+		} else {
+			count_stream_at(&flow, sk);
+		}
 		flow.head.flags = stream->answered ? 0 : FLAG_FAILED;
 		stream_flow(&flow, stream, EVENT_CLOSE);
 	} else if (!stream->answered) {
@@ -212,7 +220,7 @@ int stream_totals(struct bpf_iter__bpf_map_elem *ctx)
 	stream->told = 1;
 	stream->told_sent = flow.sent;
 	stream->told_received = flow.received;
-	if (state == TCP_CLOSE) {
+	if (flow.head.kind == EVENT_CLOSE) {
 		untold();
 		stream->who.id = 0;
 		bpf_map_delete_elem(&streams, &address);

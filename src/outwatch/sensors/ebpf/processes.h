@@ -1,23 +1,40 @@
 /* Who a process is, told when it begins, runs another program and ends. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);  /* the second program may run while the first one waits for its processor */
 	__type(key, u32);
 	__type(value, struct program);
 } scratch SEC(".maps");
+
+/* What was told last of each kind: a second program (see tcp_held_again) leaves that out. What is told twice does no harm. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EVENT_KINDS);
+	__type(key, u32);
+	__type(value, u64);
+} last_told SEC(".maps");
+
+static __always_inline bool is_told(u32 kind, u64 what, bool again)
+{
+	u64 *last = bpf_map_lookup_elem(&last_told, &kind);
+
+	if (!last || (again && *last == what))
+		return 1;
+	*last = what;
+	return 0;
+}
 
 static __always_inline u64 started(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, group_leader, start_boottime);
 }
 
-SEC("tp_btf/sched_process_fork")
-int process_fork(u64 *ctx)
+static __noinline int tell_fork(u64 *ctx, bool again)
 {
 	struct task_struct *parent = (struct task_struct *)ctx[0], *child = (struct task_struct *)ctx[1];
 	struct life life = {};
 
-	if (child->pid != child->tgid)  /* a thread */
+	if (child->pid != child->tgid || is_told(EVENT_FORK, child->start_boottime, again))  /* a thread */
 		return 0;
 	begin(&life.head, sizeof(life), EVENT_FORK);
 	life.pid = child->tgid;
@@ -28,13 +45,14 @@ int process_fork(u64 *ctx)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_exit")
-int process_exit(u64 *ctx)
+static __noinline int tell_exit(u64 *ctx, bool again)
 {
 	struct task_struct *task = (struct task_struct *)ctx[0];
 	struct life life = {};
 
 	if (BPF_CORE_READ(task, signal, live.counter))  /* other threads go on, perhaps without the first one */
+		return 0;
+	if (is_told(EVENT_EXIT, started(task), again))
 		return 0;
 	begin(&life.head, sizeof(life), EVENT_EXIT);
 	life.pid = task->tgid;
@@ -108,16 +126,15 @@ static __always_inline void identify(struct program *program, struct task_struct
 	program->folder_more = found >> 8;
 }
 
-SEC("tp_btf/sched_process_exec")
-int process_exec(u64 *ctx)
+static __noinline int tell_exec(u64 *ctx, bool again)
 {
 	struct task_struct *task = (struct task_struct *)ctx[0];
 	struct program *program;
 	unsigned long from, size;
-	u32 zero = 0;
+	u32 which = again;
 
-	program = bpf_map_lookup_elem(&scratch, &zero);
-	if (!program)
+	program = bpf_map_lookup_elem(&scratch, &which);
+	if (!program || is_told(EVENT_EXEC, (u64)BPF_CORE_READ(task, mm) ^ started(task), again))
 		return 0;
 	identify(program, task);
 	program->cgroup = bpf_get_current_cgroup_id();
@@ -134,6 +151,42 @@ int process_exec(u64 *ctx)
 	begin(&program->head, size, EVENT_EXEC);
 	say(program, size, EVENT_EXEC, program->uid);
 	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int process_fork(u64 *ctx)
+{
+	return tell_fork(ctx, 0);
+}
+
+SEC("tp_btf/sched_process_fork")
+int process_fork_again(u64 *ctx)
+{
+	return tell_fork(ctx, 1);
+}
+
+SEC("tp_btf/sched_process_exit")
+int process_exit(u64 *ctx)
+{
+	return tell_exit(ctx, 0);
+}
+
+SEC("tp_btf/sched_process_exit")
+int process_exit_again(u64 *ctx)
+{
+	return tell_exit(ctx, 1);
+}
+
+SEC("tp_btf/sched_process_exec")
+int process_exec(u64 *ctx)
+{
+	return tell_exec(ctx, 0);
+}
+
+SEC("tp_btf/sched_process_exec")
+int process_exec_again(u64 *ctx)
+{
+	return tell_exec(ctx, 1);
 }
 
 struct {

@@ -64,6 +64,7 @@ class Ebpf:
         self._groups = Groups()
         self._connections = Connections(self._lives, self._groups, self._when, host)
         self._raw: list[bytes] = []
+        self._untold: list[Flow] = []  # ends that the kernel did not tell, of connections of which nothing is known yet
         self._storms: dict[int, int] = {}  # how many were told of each
         self._lost: dict[str, int] = {}
         self._broken = 0
@@ -149,6 +150,8 @@ class Ebpf:
                 self._groups.see(event.id, event.path)
             else:
                 self._lives.see(event)
+        while self._untold:
+            see(self._untold.pop())
 
     def _hear(self, said: Naming) -> None:
         """Take note of a name that a connection has said or heard."""
@@ -193,7 +196,10 @@ class Ebpf:
         if unknown:
             self._look_ahead(hooks)
         for flow in unknown:
-            self._connections.see(flow)
+            if flow.kind == decode.CLOSE:  # its beginning may be among what is worked through later, which would open it again
+                self._untold.append(flow)
+            else:
+                self._connections.see(flow)
 
     def _look_ahead(self, hooks: Hooks) -> None:
         """Learn who began since the ring was read: what was just found open may be theirs. It is all worked through later, in its order."""

@@ -182,48 +182,41 @@ static __noinline int stream_over(struct flow *flow, struct stream *stream)
 	return 0;
 }
 
-/* The kernel did not tell that a connection had ended, and its socket has gone: it is told now, with the bytes that are known of it. */
-static __noinline int stream_is_stale(struct stream *stream)
+/* The kernel did not tell that a connection had ended, and another socket takes its place: it is told now, with the bytes that are known
+ * of it. False if nothing stood there.
+ */
+static __noinline bool stream_gives_way(const struct sock *sk)
 {
+	struct stream *stale = stream_of(sk);
 	struct flow flow = {};
 
-	flow.sent = stream->told_sent;
-	flow.received = stream->told_received;
-	untold();
-	return stream_over(&flow, stream);
-}
-
-/* Note a socket that begins, in place of what was known at its address. */
-static __always_inline int note_beginning(const struct sock *sk, const struct stream *fresh)
-{
-	struct stream *stale;
-	u64 key = (u64)sk;
-
-	if (!bpf_map_update_elem(&streams, &key, fresh, BPF_NOEXIST))
+	if (!stale)
 		return 0;
-	stale = bpf_map_lookup_elem(&streams, &key);
-	if (stale && stale->who.id && (stale->answered || stale->tried))
-		stream_is_stale(stale);
-	if (bpf_map_update_elem(&streams, &key, fresh, BPF_ANY))
-		miss();
-	return 0;
+	if (stale->who.id && (stale->answered || stale->tried)) {
+		flow.sent = stale->told_sent;
+		flow.received = stale->told_received;
+		untold();
+		stream_over(&flow, stale);
+	}
+	forget_stream(sk);
+	return 1;
 }
 
 /* A process calls or listens. A call is told when it is answered or over, or by stream_totals() if neither comes soon. */
-static __noinline int stream_begins(struct sock *sk, bool tried)
+static __noinline bool stream_begins(struct sock *sk, bool tried)
 {
 	struct stream fresh = {};
 
 	own(&fresh.who, netns_of(sk));
 	fresh.tried = tried;
 	note_ends(&fresh, sk);
-	return note_beginning(sk, &fresh);
+	return note_stream(sk, &fresh);
 }
 
 /* A listener's child, made while the kernel works on a packet for the listener: it belongs to the listener's owner, not to the task
  * that happens to run here.
  */
-static __noinline int stream_inherits(struct sock *sk)
+static __noinline bool stream_inherits(struct sock *sk)
 {
 	struct stream fresh = {}, *parent;
 	u32 none = 0;
@@ -237,7 +230,12 @@ static __noinline int stream_inherits(struct sock *sk)
 	fresh.who.flags = (fresh.who.flags & FLAG_KERNEL) | FLAG_INGRESS;
 	fresh.who.netns = netns_of(sk);
 	fresh.named = NAMED_ENOUGH;
-	return note_beginning(sk, &fresh);
+	return note_stream(sk, &fresh);
+}
+
+static __always_inline bool stream_starts(struct sock *sk, int now)
+{
+	return now == TCP_SYN_RECV ? stream_inherits(sk) : stream_begins(sk, now == TCP_SYN_SENT);
 }
 
 static __noinline int stream_answered(struct sock *sk, struct stream *stream)
@@ -259,7 +257,7 @@ static __noinline int stream_answered(struct sock *sk, struct stream *stream)
 	return 0;
 }
 
-static __noinline int stream_ends(struct sock *sk, struct stream *stream)
+static __noinline int stream_ends(struct sock *sk, struct stream *stream, int before)
 {
 	struct flow flow = {};
 
@@ -267,6 +265,8 @@ static __noinline int stream_ends(struct sock *sk, struct stream *stream)
 	flow.error = sk->sk_err;
 	if (!stream->answered)
 		note_ends(stream, sk);
+	if (before != TCP_SYN_SENT && before != TCP_SYN_RECV)
+		stream->answered = 1;
 	stream_over(&flow, stream);
 	forget_stream(sk);
 	return 0;
@@ -280,17 +280,18 @@ static __noinline int tcp_state(u64 *ctx)
 
 	if (sk->sk_protocol != IPPROTO_TCP)  /* MPTCP has sockets of its own below it */
 		return 0;
-	if (now == TCP_LISTEN || now == TCP_SYN_SENT)
-		return stream_begins(sk, now == TCP_SYN_SENT);
-	if (now == TCP_SYN_RECV)
-		return stream_inherits(sk);
+	if (now == TCP_LISTEN || now == TCP_SYN_SENT || now == TCP_SYN_RECV) {
+		if (!stream_starts(sk, now) && stream_gives_way(sk))
+			stream_starts(sk, now);
+		return 0;
+	}
 	stream = stream_of(sk);
 	if (!stream || !stream->who.id)
 		return 0;
 	if (now == TCP_ESTABLISHED)
 		return stream_answered(sk, stream);
 	if (before != TCP_LISTEN)
-		return stream_ends(sk, stream);
+		return stream_ends(sk, stream, before);
 	stream->who.id = 0;
 	forget_stream(sk);
 	return 0;
@@ -329,6 +330,38 @@ SEC("tp_btf/inet_sock_set_state")
 int tcp_free(u64 *ctx)
 {
 	return matters(ctx, 0) ? tcp_state(ctx) : 0;
+}
+
+/* Tell whether a change of state was not seen yet. */
+static __noinline bool is_left(const u64 *ctx)
+{
+	const struct stream *stream = stream_of((void *)ctx[0]);
+	int now = (int)ctx[2];
+
+	if (now == TCP_CLOSE)
+		return stream && stream->who.id;
+	if (now == TCP_ESTABLISHED)
+		return stream && !stream->answered;
+	if (!stream || !stream->who.id || stream->answered)
+		return 1;
+	if (now == TCP_SYN_RECV)
+		return !(stream->who.flags & FLAG_INGRESS);
+	return stream->tried != (now == TCP_SYN_SENT) || stream->who.pid != bpf_get_current_pid_tgid() >> 32;
+}
+
+/* Newer kernels let another process go on while a program runs, and do not enter the program for what that one does. So there is a second
+ * of each, which comes after the first and does what that left.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int tcp_held_again(u64 *ctx)
+{
+	return matters(ctx, 1) && is_left(ctx) ? tcp_state(ctx) : 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int tcp_free_again(u64 *ctx)
+{
+	return matters(ctx, 0) && is_left(ctx) ? tcp_state(ctx) : 0;
 }
 
 #endif
