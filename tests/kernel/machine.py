@@ -18,7 +18,7 @@ from .elf import sections
 
 UNPACKED = Path(__file__).parents[2] / "build" / "kernels"
 ENDED = "the command ended: "
-_WANTED = ("virtio_pci", "9pnet_virtio", "9p", "veth", "tcp_diag", "udp_diag")
+_WANTED = ("virtio_pci", "9pnet_virtio", "9p", "veth", "tcp_diag", "udp_diag", "crc32c_generic", "sctp")
 _MEMORY, _PROCESSORS = "2048", "1"  # of several that are emulated at once, one may stumble over code that another changes
 _MOUNTED = (
     ("proc", "/proc", ""),

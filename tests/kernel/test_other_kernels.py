@@ -12,7 +12,7 @@ from .machine import Kernel, kernels, run
 
 PROJECT = Path(__file__).parents[2]
 SECONDS = 900.0  # an emulated machine is twenty times slower
-TESTS = "tests/kernel/test_bytes.py"
+TESTS = ("tests/kernel/test_bytes.py", "tests/kernel/test_sctp.py")
 
 
 def test_kernels_to_start_are_there() -> None:
@@ -29,7 +29,7 @@ def test_protocols_are_seen_with_exact_bytes(kernel: Kernel, tmp_path: Path) -> 
     settings = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": "/var/tmp/made-up"}
     settings |= dict.fromkeys(("TMPDIR", "HOME"), "/var/tmp")
     given = shlex.join(f"{name}={value}" for name, value in settings.items())
-    pytests = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "--basetemp=/var/tmp/tests", "--tb=short", TESTS]
+    pytests = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "--basetemp=/var/tmp/tests", "--tb=short", *TESTS]
     code, said = run(kernel, tmp_path, f"cd {shlex.quote(str(PROJECT))} && env {given} {shlex.join(pytests)}", SECONDS)
     assert code == 0, said[-4000:]
     passed = re.search(r"(\d+) passed", said)

@@ -302,6 +302,36 @@ def test_after_a_restart_losses_are_counted_from_the_new_programs_zero(sensor: E
     assert kernel.closed == 2
 
 
+def test_after_a_restart_what_is_still_open_goes_on_and_the_rest_is_over(sensor: Ebpf, kernel: Kernel) -> None:
+    gone: dict[str, Any] = {"local_port": 40001, "id": ID + 1, "socket": ID + 1}
+    asks: dict[str, Any] = {"protocol": 17, "type": 2, "id": ID + 2, "socket": ID + 2}
+    again: dict[str, Any] = {"id": ID + 7, "socket": ID + 7}
+    kernel.carried = [flow(TOTAL, sent=5)]
+    _, *batches = observed(sensor, kernel, [flow(OPEN), flow(STATE), flow(OPEN, **gone), flow(STATE, **gone), flow(OPEN, **asks)])
+    first = {(one.network.transport, one.source.port): one for batch in batches for one in batch}
+    kernel.carried, kernel.there = [], [flow(TOTAL, flags=EXISTING, sent=9, **again)]
+    there, last = observed(sensor, kernel, [flow(CLOSE, sent=11, **again)])
+    after = {(one.network.transport, one.source.port): one for one in there}
+    assert {key: one.id for key, one in after.items()} == {key: one.id for key, one in first.items()}
+    assert {key: one.event.action for key, one in after.items()} == {
+        ("tcp", 40000): "traffic",
+        ("tcp", 40001): "close",
+        ("udp", 40000): "close",
+    }
+    assert after["tcp", 40000].timestamp == first["tcp", 40000].timestamp
+    assert [(one.id, one.event.action, one.source.bytes) for one in last] == [(first["tcp", 40000].id, "close", 11)]
+
+
+def test_after_a_restart_bytes_that_count_from_nothing_are_anothers(sensor: Ebpf, kernel: Kernel) -> None:
+    asks: dict[str, Any] = {"protocol": 17, "type": 2}
+    kernel.carried = [flow(TOTAL, sent=500, **asks)]
+    _, *batches = observed(sensor, kernel, [flow(OPEN, **asks)])
+    kernel.carried, kernel.there = [], [flow(TOTAL, flags=EXISTING, id=ID + 7, socket=ID + 7, **asks)]
+    there = observed(sensor, kernel, [])[0]
+    (known,) = {one.id for batch in batches for one in batch}
+    assert {one.id == known: (one.event.action, one.source.bytes) for one in there} == {True: ("close", 500), False: ("existing", None)}
+
+
 def test_programs_leave_the_kernel_when_the_watch_is_left_early(sensor: Ebpf, kernel: Kernel) -> None:
     watching = sensor.observe(Event())
     next(iter(watching))

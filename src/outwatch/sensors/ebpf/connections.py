@@ -55,6 +55,9 @@ _AF_PACKET, _SOCK_RAW = 17, 3
 _ANYWHERE = bytes(16)
 _CPU_BITS = 10  # of an id; the rest is when the connection was tried
 
+_Ends = tuple[str | None, str | None, str | None, int | None, str | None, int | None]
+"""Network namespace, transport, own end, other end."""
+
 
 class Connections:
     """The table of connections that are open, and what has changed since the last batch."""
@@ -67,6 +70,7 @@ class Connections:
         self._host = host
         self._salt = int.from_bytes(os.urandom(8))
         self._open: OrderedDict[int, Connection] = OrderedDict()
+        self._left: dict[_Ends, Connection] = {}  # open when the programs in the kernel ended, and not found since
         self._changed: dict[int, Connection] = {}
         self._shared: OrderedDict[int, tuple[Process, ...]] = OrderedDict()
         self._listening: set[tuple[int, int, int, bytes]] = set()  # namespace, protocol, port, address
@@ -76,14 +80,24 @@ class Connections:
         self._asked = 0
         self._findings: Remembered[Process, Findings] = Remembered(_MOST_FINDINGS)  # of a process's connections
 
-    def clear(self) -> None:
-        """Forget everything: the programs in the kernel begin anew."""
+    def begin_anew(self) -> None:
+        """Forget all but what is open: the programs in the kernel begin anew, and give new numbers to what they find."""
+        self._left = {_ends_of(one): one for one in self._open.values()}
         self._open.clear()
         self._changed.clear()
         self._shared.clear()
         self._listening.clear()
         self._words.clear()
         self._sockets_gone.clear()
+
+    def end_left(self, now: int) -> None:
+        """Tell that what was open before and isn't found any more is over, since when is not known."""
+        for number, record in enumerate(self._left.values()):
+            began = record.event.start
+            over = self._when(now)
+            event = Event(action="close", start=began, end=max(began, over) if began else over)
+            self._changed[-1 - number] = replace(record, event=event)
+        self._left.clear()
 
     def listening(self, flow: Flow) -> None:
         """Take note that somebody waits for callers."""
@@ -112,6 +126,9 @@ class Connections:
             return
         known = self._changed.get(flow.id) or self._open.get(flow.id)
         record = self._moved(known, flow) if known is not None else self._opened(flow)
+        if self._left and known is None and flow.flags & decode.EXISTING and flow.protocol == _TCP:  # others' bytes count from nothing
+            before = self._left.pop(_ends_of(record), None)
+            record = self._moved(before, flow) if before is not None else record
         self._changed[flow.id] = record
         if flow.kind == decode.CLOSE:
             self._open.pop(flow.id, None)
@@ -289,6 +306,12 @@ class Connections:
     def _is_listener(self, flow: Flow) -> bool:
         """Tell whether somebody waits for callers at a connection's local end."""
         return any((flow.netns, flow.protocol, flow.local_port, local) in self._listening for local in (flow.local, _ANYWHERE))
+
+
+def _ends_of(record: Connection) -> _Ends:
+    ends = (record.source, record.destination)
+    own, far = reversed(ends) if record.network.direction == "ingress" else ends
+    return record.network.namespace, record.network.transport, own.ip, own.port, far.ip, far.port
 
 
 def _with_words(record: Connection, words: Words) -> Connection:

@@ -8,6 +8,7 @@ struct talk {
 	u64 last;
 	u32 named;            /* as an owner's */
 	u32 unused;
+	u8 here[16];          /* the own end's address, if it waits to be accepted */
 };
 
 struct {
@@ -38,6 +39,80 @@ static __always_inline bool is_stream(u32 type, u32 protocol)
 	return type == SOCK_STREAM && protocol != IPPROTO_SCTP;
 }
 
+/* In the place of a socket's id: whom an SCTP listener has not accepted yet. Ids are times, and larger. */
+static __always_inline u64 waiting(u32 netns, u32 port)
+{
+	return (u64)netns << 16 | port;
+}
+
+/* Begin to count what goes to and comes from another peer; gives its id, 0 if there is no room. */
+static __noinline u64 new_talk(const struct peer *key, const u8 *here)
+{
+	struct talk fresh = { .id = new_id() };
+
+	__builtin_memcpy(fresh.here, here, 16);
+	if (!bpf_map_update_elem(&talks, key, &fresh, BPF_NOEXIST))
+		return fresh.id;
+	miss();
+	return 0;
+}
+
+/* Count a packet of a caller that is told when it is accepted. */
+static __noinline int count_waiting(const struct peer *key, const u8 *here, u64 size, bool out)
+{
+	struct talk *talk = bpf_map_lookup_elem(&talks, key);
+
+	if (!talk && new_talk(key, here))
+		talk = bpf_map_lookup_elem(&talks, key);
+	if (!talk)
+		return 0;
+	__sync_fetch_and_add(out ? &talk->sent : &talk->received, size);
+	talk->last = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+/* A caller of an SCTP listener gets a socket of its own, and with it what it has said before. */
+static __noinline int sctp_accepted(struct sock *sk)
+{
+	struct owner *owner = notes(sk);
+	struct peer key = {};
+	struct flow flow = {};
+	struct talk *talk;
+
+	if (!owner || owner->who.id)
+		return 0;
+	own(&owner->who, netns_of(sk));
+	owner->who.flags |= FLAG_INGRESS;
+	key.socket = waiting(owner->who.netns, sk->__sk_common.skc_num);
+	key.port = bpf_ntohs(sk->__sk_common.skc_dport);
+	key.family = sk->__sk_common.skc_family;
+	if (key.family == AF_INET6)
+		bpf_probe_read_kernel(key.address, 16, &sk->__sk_common.skc_v6_daddr);
+	else
+		key.address[0] = sk->__sk_common.skc_daddr;
+	if (key.family == AF_INET6 && !key.address[0] && (u32)key.address[1] == bpf_htonl(0xffff)) {
+		key.family = AF_INET;
+		key.address[0] = key.address[1] >> 32;
+		key.address[1] = 0;
+	}
+	talk = bpf_map_lookup_elem(&talks, &key);
+	if (!talk)
+		return 0;  /* its next packet shows its ends */
+	owner->claimed = owner->answered = 1;
+	owner->family = key.family;
+	owner->peer_port = key.port;
+	owner->peer[0] = key.address[0];
+	owner->peer[1] = key.address[1];
+	owner->sent = talk->sent;
+	owner->received = talk->received;
+	begin_flow(&flow, &owner->who, EVENT_OPEN);
+	other_flow(&flow, sk, owner);
+	__builtin_memcpy(flow.local, talk->here, 16);
+	bpf_map_delete_elem(&talks, &key);
+	say(&flow, sizeof(flow), EVENT_OPEN, flow.uid);
+	return 0;
+}
+
 static __noinline void count_packet(struct __sk_buff *skb, bool out)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -45,7 +120,8 @@ static __noinline void count_packet(struct __sk_buff *skb, bool out)
 	struct flow flow = {};
 	struct peer key = {};
 	struct place place;
-	struct talk *talk, fresh = {};
+	struct talk *talk;
+	u64 id;
 	u8 here[16] = {}, first;
 	u32 headers, size;
 	u16 ports[2] = {}, port, family;
@@ -91,6 +167,11 @@ static __noinline void count_packet(struct __sk_buff *skb, bool out)
 	size = skb->len > headers ? skb->len - headers : 0;
 	key.port = port;
 	key.family = family;
+	if (sk->protocol == IPPROTO_SCTP && sk->type == SOCK_STREAM && sk->state == TCP_LISTEN) {
+		key.socket = waiting(owner->who.netns, sk->src_port);
+		count_waiting(&key, here, size, out);
+		return;
+	}
 	if (!owner->answered && !__sync_val_compare_and_swap(&owner->claimed, 0, 1)) {
 		owner->family = family;
 		owner->peer_port = port;
@@ -121,15 +202,13 @@ static __noinline void count_packet(struct __sk_buff *skb, bool out)
 	key.socket = owner->who.id;
 	talk = bpf_map_lookup_elem(&talks, &key);
 	if (!talk) {
-		fresh.id = new_id();
-		if (bpf_map_update_elem(&talks, &key, &fresh, BPF_NOEXIST)) {
-			miss();
+		id = new_talk(&key, here);
+		if (!id)
 			return;
-		}
 		datagrams(&flow, owner, sk, key.address, port, EVENT_OPEN);
 		flow.family = family;
 		flow.local_port = sk->src_port;
-		flow.id = fresh.id;
+		flow.id = id;
 		flow.head.flags = (owner->who.flags & FLAG_KERNEL) | (out ? 0 : FLAG_INGRESS);
 		__builtin_memcpy(flow.local, here, 16);
 		say(&flow, sizeof(flow), EVENT_OPEN, flow.uid);

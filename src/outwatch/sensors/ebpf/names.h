@@ -184,6 +184,7 @@ static __always_inline void datagram_names(struct __sk_buff *skb, struct bpf_soc
 
 	if (!settings.names || sk->protocol != IPPROTO_UDP)
 		return;
+	asm volatile("" : "+r"(named));  /* whether there is one is to be seen by itself, or the verifier can't follow */
 	if (!named && (peer->port != PORT_DNS || !(sent || was_asked(owner, sk, peer))))
 		return;
 	if (named) {

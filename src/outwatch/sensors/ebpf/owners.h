@@ -105,7 +105,7 @@ static __always_inline u32 netns_of(const struct sock *sk)
 }
 
 /* It is the current process's, in the network namespace of its socket. */
-static __always_inline void own(struct who *who, u32 netns)
+static __noinline int own(struct who *who, u32 netns)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 ids = bpf_get_current_pid_tgid();
@@ -118,6 +118,7 @@ static __always_inline void own(struct who *who, u32 netns)
 	who->flags = task->mm ? 0 : FLAG_KERNEL;
 	who->netns = netns;
 	bpf_get_current_comm(who->comm, 16);
+	return 0;
 }
 
 /* It is what a process holds already. */
@@ -128,6 +129,22 @@ static __always_inline void held_by(struct who *who, const struct task_struct *t
 	who->uid = task->cred->uid.val;
 	who->netns = netns_of(sk);
 	bpf_probe_read_kernel(who->comm, 16, task->comm);
+}
+
+/* Write the ends of a socket that is no stream. */
+static __always_inline void other_flow(struct flow *flow, const struct sock *sk, const struct owner *owner)
+{
+	flow->netns = netns_of(sk);
+	flow->family = owner->family;
+	flow->protocol = sk->sk_protocol;
+	flow->type = sk->sk_type;
+	flow->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	flow->remote_port = owner->peer_port;
+	if (sk->__sk_common.skc_family == AF_INET6)
+		bpf_probe_read_kernel(flow->local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+	else
+		*(u32 *)flow->local = sk->__sk_common.skc_rcv_saddr;
+	__builtin_memcpy(flow->remote, owner->peer, 16);
 }
 
 #endif

@@ -5,22 +5,6 @@ static __always_inline bool speaks(struct task_struct *task)
 	return task->pid == task->tgid || !BPF_CORE_READ(task, group_leader, mm);
 }
 
-/* Write the ends of a socket that is no stream. */
-static __always_inline void other_flow(struct flow *flow, const struct sock *sk, const struct owner *owner)
-{
-	flow->netns = netns_of(sk);
-	flow->family = owner->family;
-	flow->protocol = sk->sk_protocol;
-	flow->type = sk->sk_type;
-	flow->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	flow->remote_port = owner->peer_port;
-	if (sk->__sk_common.skc_family == AF_INET6)
-		bpf_probe_read_kernel(flow->local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
-	else
-		*(u32 *)flow->local = sk->__sk_common.skc_rcv_saddr;
-	__builtin_memcpy(flow->remote, owner->peer, 16);
-}
-
 /* Apart from that of the ring: a program that is executed may come between. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

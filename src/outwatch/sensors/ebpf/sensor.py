@@ -87,8 +87,9 @@ class Ebpf:
             return
         try:
             self._lost = dict.fromkeys(_LAYERS, 0)  # counters begin anew with the programs
-            self._connections.clear()
-            self._storms.clear()
+            self._connections.begin_anew()
+            for left in (self._storms, self._raw, self._untold):
+                left.clear()
             if not self._once:
                 hooks.open_ring(self._raw.append)
             self._set_clock()
@@ -176,6 +177,7 @@ class Ebpf:
         for flow in flows.values():
             if not flow.flags & decode.LISTENS:
                 self._connections.see(flow)
+        self._connections.end_left(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
     def _totals(self, hooks: Hooks, *, ending: bool) -> None:
         """Take what open connections have carried; talks of datagram sockets end with their socket, or when nobody says anything."""

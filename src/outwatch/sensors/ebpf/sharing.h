@@ -1,7 +1,7 @@
 /* Sockets that another process uses than the one that made them, and those that speak past IP (AF_PACKET). */
 
 /* Count a frame for the process that sends or receives it; the count outlives the socket. */
-static __always_inline void count_frame(struct sock *sk, u64 size, bool out)
+static __noinline int count_frame(struct sock *sk, u64 size, bool out)
 {
 	struct owner *owner;
 	struct flow flow = {};
@@ -10,7 +10,7 @@ static __always_inline void count_frame(struct sock *sk, u64 size, bool out)
 
 	owner = notes(sk);
 	if (!owner)
-		return;
+		return 0;
 	if (!owner->who.id)
 		own(&owner->who, netns_of(sk));
 	key.socket = owner->who.id;
@@ -21,7 +21,7 @@ static __always_inline void count_frame(struct sock *sk, u64 size, bool out)
 		fresh.id = new_id();
 		if (bpf_map_update_elem(&talks, &key, &fresh, BPF_NOEXIST)) {
 			miss();
-			return;
+			return 0;
 		}
 		flow.head.flags = out ? 0 : FLAG_INGRESS;
 		begin_flow(&flow, &owner->who, EVENT_OPEN);
@@ -31,10 +31,11 @@ static __always_inline void count_frame(struct sock *sk, u64 size, bool out)
 		say(&flow, sizeof(flow), EVENT_OPEN, flow.uid);
 		talk = bpf_map_lookup_elem(&talks, &key);
 		if (!talk)
-			return;
+			return 0;
 	}
 	__sync_fetch_and_add(out ? &talk->sent : &talk->received, size);
 	talk->last = bpf_ktime_get_boot_ns();
+	return 0;
 }
 
 /* Name the current process, once, as one more that uses a socket. */
@@ -62,40 +63,39 @@ static __noinline void share(const struct who *who, u32 *shared, u16 family)
 	}
 }
 
-static __always_inline void used(struct sock *sk, int size, bool out)
+static __noinline int used(struct sock *sk, int size, bool out)
 {
 	struct stream *stream;
 	struct owner *owner;
 	u16 family;
 
 	if (!sk || size <= 0)
-		return;
+		return 0;
 	family = sk->__sk_common.skc_family;
 	if (family == AF_PACKET)
 		count_frame(sk, size, out);
 	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
-		return;
+		return 0;
 	if (family != AF_PACKET && sk->sk_protocol == IPPROTO_TCP) {
 		stream = stream_of(sk);
 		if (stream && stream->who.id && stream->answered)
 			share(&stream->who, stream->shared, family);
-		return;
+		return 0;
 	}
 	owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
 	if (owner && owner->who.id && (family == AF_PACKET || owner->answered))  /* else nothing is told of it yet */
 		share(&owner->who, owner->shared, family);
+	return 0;
 }
 
 SEC("tp_btf/sock_send_length")
 int socket_sent(u64 *ctx)
 {
-	used((struct sock *)ctx[0], (int)ctx[1], 1);
-	return 0;
+	return used((struct sock *)ctx[0], (int)ctx[1], 1);
 }
 
 SEC("tp_btf/sock_recv_length")
 int socket_received(u64 *ctx)
 {
-	used((struct sock *)ctx[0], (int)ctx[1], 0);
-	return 0;
+	return used((struct sock *)ctx[0], (int)ctx[1], 0);
 }

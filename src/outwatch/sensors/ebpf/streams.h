@@ -272,12 +272,16 @@ static __noinline int stream_ends(struct sock *sk, struct stream *stream, int be
 	return 0;
 }
 
+static __noinline int sctp_accepted(struct sock *sk);
+
 static __noinline int tcp_state(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	int before = (int)ctx[1], now = (int)ctx[2];
 	struct stream *stream;
 
+	if (sk->sk_protocol == IPPROTO_SCTP && now == TCP_ESTABLISHED)
+		return sctp_accepted(sk);
 	if (sk->sk_protocol != IPPROTO_TCP)  /* MPTCP has sockets of its own below it */
 		return 0;
 	if (now == TCP_LISTEN || now == TCP_SYN_SENT || now == TCP_SYN_RECV) {
