@@ -32,7 +32,7 @@ with socket.socket(family, socket.SOCK_STREAM, int(sys.argv[3])) as door:
             while piece := one.recv(65536):
                 got += len(piece)
                 if piece.endswith(b"."):
-                    one.sendall(b"a" * 4321)
+                    one.sendall(b"a" * int(sys.argv[4]))
         print(json.dumps(got), flush=True)
 """
 _CALL = """
@@ -43,7 +43,7 @@ one.connect((sys.argv[1], int(sys.argv[2])))
 for line in sys.stdin:
     one.sendall(b"m" * (int(line) - 1) + b".")
     got = 0
-    while got < 4321:
+    while got < int(sys.argv[4]):
         got += len(one.recv(65536))
     print(json.dumps(one.getsockname()[1]), flush=True)
 one.close()
@@ -79,11 +79,11 @@ def second_path(lab: Lab, may_multipath: None) -> Iterator[None]:
         ip(lab.here, "addr", "del", f"{SECOND}/24", "dev", "cable")
 
 
-def talk(lab: Lab, sizes: list[int], address: str, kinds: tuple[int, int]) -> tuple[Child, Child, int]:
-    """Send so many bytes at a time, and give the caller, the server, and what the server has got."""
-    with script(lab, _SERVE, address, PORT, kinds[1], namespace=lab.there) as server:
+def talk(lab: Lab, sizes: list[int], address: str, kinds: tuple[int, int], answer: int = 4321) -> tuple[Child, Child, int]:
+    """Send so many bytes at a time, each answered by as many as are wished; give the caller, the server, and what the server has got."""
+    with script(lab, _SERVE, address, PORT, kinds[1], answer, namespace=lab.there) as server:
         assert server.line() == "ready"
-        with script(lab, _CALL, address, PORT, kinds[0]) as caller:
+        with script(lab, _CALL, address, PORT, kinds[0], answer) as caller:
             for size in sizes:
                 caller.tell(str(size))
                 caller.line()
@@ -116,6 +116,26 @@ def test_a_connection_by_mptcp_is_one_with_the_processes_of_both_ends_and_every_
     assert {(one["source"]["bytes"], one["destination"]["bytes"]) for one in seen} == {(got, 2 * 4321)}
     assert {one["network"]["transport"] for one in seen} == {"tcp"}
     assert {one["destination"]["ip"] for one in seen} == {address}
+
+
+def sent_again(lab: Lab) -> int:
+    """Count how often MPTCP itself has sent again on the caller's side."""
+    command = lab.inside(lab.here, ["cat", "/proc/net/netstat"])
+    lines = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONG).stdout.splitlines()
+    names, numbers = (line.split() for line in lines if line.startswith("MPTcpExt:"))
+    return int(dict(zip(names, numbers, strict=True))["MPTCPRetrans"])
+
+
+@pytest.mark.usefixtures("may_multipath")
+def test_what_mptcp_sends_again_counts_once(lab: Lab, server: Child, tmp_path: Path) -> None:
+    before, calls = sent_again(lab), 0
+    with Watch(lab, tmp_path / "watch") as watch:
+        while sent_again(lab) == before:
+            assert calls < 100, "MPTCP has sent nothing again"
+            _, _, got = talk(lab, [400_000], SERVER, (MPTCP, MPTCP), answer=300_000)
+            calls += 1
+        seen = through(lab, watch, calls)
+    assert {(one["source"]["bytes"], one["destination"]["bytes"]) for one in seen} == {(got, 300_000)}
 
 
 @pytest.mark.usefixtures("second_path")

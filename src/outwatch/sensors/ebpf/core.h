@@ -86,9 +86,8 @@ struct mptcp_pm_data {
 };
 
 struct mptcp_sock {
-	u64 bytes_sent;       /* since Linux 6.5, like the other two */
+	u64 bytes_sent;       /* since Linux 6.5, like the other */
 	u64 bytes_received;
-	u64 bytes_retrans;
 	struct mptcp_pm_data pm;
 };
 

@@ -117,7 +117,7 @@ static __always_inline void stream_place(struct place *place, const struct strea
 	place->error = error;
 }
 
-/* MPTCP sends again on its own account what it fears for; while this is the only way it takes, its count is this one's. */
+/* MPTCP sends again on its own account what it fears for, and counts that apart; while this is the only way it takes, its count is this one's. */
 static __noinline void count_whole(struct flow *flow, const struct sock *sk)
 {
 	struct mptcp_subflow_context *subflow = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ulp_data);
@@ -129,7 +129,7 @@ static __noinline void count_whole(struct flow *flow, const struct sock *sk)
 	others = bpf_core_field_exists(whole->pm.extra_subflows) ? BPF_CORE_READ(whole, pm.extra_subflows) : BPF_CORE_READ(whole, pm.subflows);
 	if (others)
 		return;
-	flow->sent = BPF_CORE_READ(whole, bytes_sent) - BPF_CORE_READ(whole, bytes_retrans);
+	flow->sent = BPF_CORE_READ(whole, bytes_sent);
 	flow->received = BPF_CORE_READ(whole, bytes_received);
 }
 
