@@ -19,7 +19,8 @@ from measuring.sockets import held
 from outwatch.engine.host import this_host
 from outwatch.enrichers.process import Processes
 from outwatch.model.interfaces import PartConfig
-from outwatch.sensors.polling import Polling, PollingConfig
+from outwatch.sensors.polling import PollingConfig
+from outwatch.sensors.polling.sensor import Polling
 
 CONNECTIONS, HOLDERS = 2_500, 10
 REPLACED = CONNECTIONS // HOLDERS

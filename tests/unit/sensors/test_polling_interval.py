@@ -11,7 +11,8 @@ import pytest
 
 from outwatch.errors import SensorUnavailable
 from outwatch.model.records import Host, Process
-from outwatch.sensors.polling import Polling, PollingConfig
+from outwatch.sensors.polling import PollingConfig
+from outwatch.sensors.polling.sensor import Polling
 
 
 class Nobody:

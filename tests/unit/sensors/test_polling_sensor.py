@@ -10,8 +10,9 @@ import psutil
 import pytest
 
 from outwatch.model.records import Connection, Host, Process, Unknown
-from outwatch.sensors import polling
-from outwatch.sensors.polling import Polling, PollingConfig
+from outwatch.sensors.polling import PollingConfig
+from outwatch.sensors.polling import sensor as polling
+from outwatch.sensors.polling.sensor import Polling
 
 NOW = 1_752_169_321.25
 HERE, THERE = "192.0.2.10", "203.0.113.9"

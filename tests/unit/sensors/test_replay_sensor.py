@@ -15,7 +15,7 @@ from outwatch.errors import RuleError, SensorUnavailable
 from outwatch.model import wire
 from outwatch.model.interfaces import PartConfig
 from outwatch.model.records import Connection, EventsLost, Observation
-from outwatch.sensors.replay import Replay
+from outwatch.sensors.replay.recordings import Replay
 
 Make = Callable[..., Connection]
 

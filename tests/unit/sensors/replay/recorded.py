@@ -10,7 +10,8 @@ from outwatch.errors import RuleError
 from outwatch.model.interfaces import PartConfig
 from outwatch.model.records import Connection, EventsLost, Observation, Question
 from outwatch.net.addresses import Scopes, parse_network
-from outwatch.sensors.replay import Form, Replay
+from outwatch.sensors.replay import Form
+from outwatch.sensors.replay.recordings import Replay
 
 from . import frames
 

@@ -11,7 +11,8 @@ import pytest
 
 from outwatch.model.interfaces import PartConfig
 from outwatch.model.records import EventsLost
-from outwatch.sensors.replay import Replay, pcap
+from outwatch.sensors.replay import pcap
+from outwatch.sensors.replay.recordings import Replay
 
 from . import frames
 from .frames import CLIENT, SECOND, SERVER, START, Frame, Side, block, enhanced, interface, option, section

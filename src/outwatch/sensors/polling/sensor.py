@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from socket import SOCK_STREAM
 from threading import Event as StopEvent
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import msgspec
 import psutil
@@ -20,7 +20,7 @@ from outwatch.engine.pace import Pace
 from outwatch.errors import SensorUnavailable
 from outwatch.guard.rights import in_first_pid_namespace, sees_other_users
 from outwatch.model.ids import RecordIds
-from outwatch.model.interfaces import Part, PartConfig, ProcessTable
+from outwatch.model.interfaces import ProcessTable
 from outwatch.model.records import (
     Connection,
     Destination,
@@ -34,6 +34,7 @@ from outwatch.model.records import (
     WhyUnknown,
 )
 from outwatch.net.listeners import Listeners
+from outwatch.sensors.polling import PollingConfig
 
 _ORPHANED = frozenset({"FIN_WAIT1", "FIN_WAIT2", "LAST_ACK", "CLOSING", "TIME_WAIT"})
 _OVER = frozenset({"TIME_WAIT", "CLOSE", "DELETE_TCB"})
@@ -50,12 +51,6 @@ _ATTRIBUTED = Findings(sensor="polling", attribution="inferred")
 _UNATTRIBUTED: dict[WhyUnknown, Findings] = {
     why: Findings(sensor="polling", attribution=Unknown(unknown=why)) for why in get_args(WhyUnknown)
 }
-
-
-class PollingConfig(PartConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``interval``: seconds between looks; it grows by itself so that looking takes at most a fifth of the time."""
-
-    interval: Annotated[float, msgspec.Meta(ge=0.01, le=3600)] = 0.5
 
 
 class _Open(msgspec.Struct, gc=False):
@@ -304,6 +299,3 @@ class _RowOfProcess:
     def __init__(self, row: Any, pid: int | None) -> None:
         self.type, self.laddr, self.raddr, self.status = row.type, row.laddr, row.raddr, row.status
         self.pid = pid
-
-
-PART = Part(name="polling", config=PollingConfig, build=Polling)
