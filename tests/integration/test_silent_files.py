@@ -90,7 +90,7 @@ def test_a_look_ends_and_names_what_runs_from_a_file_system_that_is_silent(
     assert told[other.pid]["process"]["hash"]["sha256"] == hashlib.sha256(Path("/bin/bash").read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("way", ["silent", "gone"])
+@pytest.mark.parametrize("way", ["silent", "gone", "gone, and looked for by somebody"])
 def test_in_mounts_of_its_own_a_file_that_nobody_can_look_at_is_not_taken_for_ours_at_that_path(
     lab: Lab, serve: Serve, started: ExitStack, place: Path, way: str
 ) -> None:
@@ -101,6 +101,10 @@ def test_in_mounts_of_its_own_a_file_that_nobody_can_look_at_is_not_taken_for_ou
     else:
         server.tell("be silent")
         server.end()
+    if "looked for" in way:
+        with pytest.raises(OSError, match="not connected"):
+            os.stat(f"/proc/{child.pid}/root{place}/tool")
+        assert os.readlink(f"/proc/{child.pid}/exe").endswith(" (deleted)")
     (seen,) = [one for one in lab.records("scan") if one["kind"] == "connection" and one["process"]["pid"] == child.pid]
     assert seen["process"]["executable"] == str(place / "tool")
     assert seen["outwatch"]["executable"] == "other_namespace"

@@ -105,11 +105,14 @@ class LinuxReader:
                 return cleaned(link), None
         except OSError:  # whoever runs the file system chose not to say; in our own mounts the path is the kernel's word
             state = None
-        # A file may really be called "x (deleted)"; it would be the one that runs. This one has lost this name at least.
+        elsewhere = _link(f"{self._proc}/{pid}/ns/mnt") != self._mount_namespace
+        # A file may really be called "x (deleted)"; it would be the one that runs. This one has lost this name at least. In other mounts
+        # whose server has gone, whoever looks for the file there takes its name away too.
         if link.endswith(_DELETED):
             path = link.removesuffix(_DELETED)
+            if state is None and elsewhere:
+                return cleaned(path), "other_namespace"
             return cleaned(path), "memfd" if path.startswith("/memfd:") else "deleted"
-        elsewhere = _link(f"{self._proc}/{pid}/ns/mnt") != self._mount_namespace
         return cleaned(link), "other_namespace" if elsewhere else state
 
     def _running(self, pid: int, link: str | None) -> os.stat_result:
