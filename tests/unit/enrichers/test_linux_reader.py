@@ -210,6 +210,7 @@ def test_the_very_same_file_seen_from_another_mount_namespace_is_nothing_odd(pro
         ("/srv/tool", "mnt:[1]", ("/srv/tool", None)),
         ("/srv/tool", "mnt:[2]", ("/srv/tool", "other_namespace")),
         ("/srv/tool (deleted)", "mnt:[1]", ("/srv/tool", "deleted")),
+        ("/srv/tool (deleted)", "mnt:[2]", ("/srv/tool", "other_namespace")),
         ("/memfd:tool (deleted)", "mnt:[2]", ("/memfd:tool", "memfd")),
     ],
 )

@@ -110,9 +110,8 @@ class LinuxReader:
         # whose server has gone, whoever looks for the file there takes its name away too.
         if link.endswith(_DELETED):
             path = link.removesuffix(_DELETED)
-            if state is None and elsewhere:
-                return cleaned(path), "other_namespace"
-            return cleaned(path), "memfd" if path.startswith("/memfd:") else "deleted"
+            lost: FileState = "other_namespace" if state is None and elsewhere else "deleted"
+            return cleaned(path), "memfd" if path.startswith("/memfd:") else lost
         return cleaned(link), "other_namespace" if elsewhere else state
 
     def _running(self, pid: int, link: str | None) -> os.stat_result:
