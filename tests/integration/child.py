@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
-LONG = 30.0  # seconds until a test gives up; on a healthy machine nothing comes near
+LONG = float(os.environ.get("TEST_PATIENCE", "30"))  # seconds until a test gives up; on a healthy machine nothing comes near
 
 
 def anything(_line: str) -> bool:

@@ -27,7 +27,7 @@ def test_protocols_are_seen_with_exact_bytes(kernel: Kernel, tmp_path: Path) -> 
     if os.geteuid():
         pytest.skip("needs root: the emulated machine reads all files of this one")
     settings = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": "/var/tmp/made-up"}
-    settings |= dict.fromkeys(("TMPDIR", "HOME"), "/var/tmp")
+    settings |= {"TMPDIR": "/var/tmp", "HOME": "/var/tmp", "TEST_PATIENCE": "120"}
     given = shlex.join(f"{name}={value}" for name, value in settings.items())
     pytests = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "--basetemp=/var/tmp/tests", "--tb=short", *TESTS]
     code, said = run(kernel, tmp_path, f"cd {shlex.quote(str(PROJECT))} && env {given} {shlex.join(pytests)}", SECONDS)
